@@ -1,0 +1,102 @@
+"""RFC 8785 (JCS) in a profile where every JSON library agrees. Must never write what it would not read.
+
+The profile: ASCII keys, integers below 2^53, strings, booleans, null, lists, objects. No floats and no NUL.
+"""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final, Never
+
+from byok_portal.errors import IntegrityError, InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+JsonObject = dict[str, Any]
+
+_INTEGER_LIMIT: Final = 2**53
+DEPTH_MAX: Final = 32
+
+
+def canonicalise(document: Mapping[str, Any], *, depth_max: int = DEPTH_MAX) -> bytes:
+    """Return the one byte string of a document, a dict. Raises InvalidInput for whatever is outside it."""
+    if not isinstance(document, dict):
+        raise _outside("a document is an object")
+    _check_value(document, depth=depth_max)
+    # Inside the profile this equals RFC 8785: ASCII keys sort alike by code point and by UTF-16 unit.
+    text = json.dumps(document, sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False)
+    return text.encode("utf-8")
+
+
+def parse_canonical(data: bytes, *, depth_max: int = DEPTH_MAX) -> JsonObject:
+    """Return the document in canonical bytes. Raises IntegrityError for any other bytes."""
+    try:
+        # Decoded here: json.loads would guess UTF-16 and UTF-32 too.
+        document = json.loads(
+            data.decode("utf-8"),
+            object_pairs_hook=_refuse_duplicates,
+            parse_float=_refuse_number,
+            parse_constant=_refuse_number,
+        )
+        again = canonicalise(document, depth_max=depth_max)
+    except (ValueError, RecursionError, InvalidInput):
+        message = "the bytes are not canonical JSON"
+        raise IntegrityError(message) from None
+    if again != data:
+        message = "the bytes are JSON, but not in canonical form"
+        raise IntegrityError(message)
+    return document  # type: ignore[no-any-return]  # canonicalise refused all but an object
+
+
+def _check_value(value: object, *, depth: int) -> None:
+    if depth < 0:
+        raise _outside("nested too deeply")
+    if isinstance(value, dict):
+        for key, item in value.items():
+            if not isinstance(key, str) or not key.isascii():
+                raise _outside("keys are ASCII strings")
+            _check_text(key)
+            _check_value(item, depth=depth - 1)
+    elif isinstance(value, list):
+        for item in value:
+            _check_value(item, depth=depth - 1)
+    else:
+        _check_scalar(value)
+
+
+def _check_scalar(value: object) -> None:
+    if isinstance(value, str):
+        _check_text(value)
+    elif isinstance(value, int):
+        if not -_INTEGER_LIMIT < value < _INTEGER_LIMIT:
+            raise _outside("integers are below 2^53")
+    elif value is not None:
+        raise _outside("values are strings, integers, booleans, null, lists and objects")
+
+
+def _check_text(text: str) -> None:
+    if "\0" in text:
+        # PostgreSQL's jsonb refuses it, and C readers of an export would stop there.
+        raise _outside("text holds no NUL")
+    try:
+        text.encode("utf-8")
+    except UnicodeEncodeError:
+        raise _outside("text holds no lone surrogate") from None
+
+
+def _refuse_duplicates(pairs: list[tuple[str, Any]]) -> JsonObject:
+    document = dict(pairs)
+    if len(document) != len(pairs):
+        message = "a key is there twice"
+        raise ValueError(message)
+    return document
+
+
+def _refuse_number(_: str) -> Never:
+    message = "not an integer"
+    raise ValueError(message)
+
+
+def _outside(rule: str) -> InvalidInput:
+    return InvalidInput(f"outside the canonical profile: {rule}", code="not_canonical")

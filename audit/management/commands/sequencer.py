@@ -1,0 +1,53 @@
+"""`manage.py sequencer`: number audit events until told to stop. A second one waits as a standby."""
+
+from __future__ import annotations
+
+import signal
+import threading
+from typing import Any
+
+import structlog
+from django.core.management.base import BaseCommand, CommandParser
+from django.db import Error, connections
+
+from audit.sequencer import ALIAS, Sequencer
+
+log = structlog.get_logger("byok.sequencer")
+
+
+class Command(BaseCommand):
+    help = "Number audit events: move the inbox into the per-tenant chains."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--once", action="store_true", help="Number what waits now, then exit.")
+        parser.add_argument("--poll", type=float, default=0.1, help="Seconds between looks at an empty inbox.")
+
+    def handle(self, *_args: Any, once: bool, poll: float, **_options: Any) -> None:
+        stop = threading.Event()
+        if not once:
+            for number in (signal.SIGTERM, signal.SIGINT):
+                signal.signal(number, lambda *_: stop.set())
+        while not stop.is_set():
+            try:
+                _serve(stop, poll, once=once)
+            except Error as error:
+                # The database went away: the lock is gone with the session, so start over.
+                log.warning("database_error", error=type(error).__name__)
+                connections[ALIAS].close()
+                if once:
+                    raise
+                stop.wait(1)
+            if once:
+                return
+
+
+def _serve(stop: threading.Event, poll: float, *, once: bool) -> None:
+    sequencer = Sequencer()
+    while not sequencer.acquire():
+        if once or stop.wait(1):
+            return  # the other sequencer numbers what waits
+    while not stop.is_set():
+        if not sequencer.run_once():
+            if once:
+                return
+            stop.wait(poll)

@@ -1,0 +1,151 @@
+"""The API door: bearer authentication, tenant binding, receipts, idempotent writes. Views parse, call and answer."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+from typing import TYPE_CHECKING, Any, ClassVar
+
+from django.db import IntegrityError, transaction
+from rest_framework.authentication import BaseAuthentication
+from rest_framework.pagination import CursorPagination
+from rest_framework.response import Response
+from rest_framework.views import APIView
+
+from byok_portal import errors
+from byok_portal.boundary import binding, directory, operations
+from byok_portal.boundary.identifiers import parse_id
+from byok_portal.boundary.models import IdempotencyRecord
+from byok_portal.boundary.requests import origin_of
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rest_framework.request import Request
+
+    from byok_portal.boundary.actors import Actor
+    from byok_portal.boundary.directory import Bearer
+    from byok_portal.boundary.permissions import Permission
+
+MAX_IDEMPOTENCY_KEY = 200
+
+
+class BearerAuthentication(BaseAuthentication):
+    """`Authorization: Bearer byok_live_…` and nothing else: no cookie, no basic, no query parameter."""
+
+    def authenticate(self, request: Request) -> tuple[Actor, Bearer]:
+        bearer = directory.get().get_bearer(request.META.get("HTTP_AUTHORIZATION"), origin_of(request))
+        return bearer.actor, bearer
+
+    def authenticate_header(self, request: Request) -> str:  # noqa: ARG002  # DRF's signature
+        return 'Bearer realm="byok-portal"'
+
+
+class Pages(CursorPagination):
+    """Keyset pages, newest first."""
+
+    ordering = ("-created_at", "-id")
+    page_size = 50
+    page_size_query_param = "page_size"
+    max_page_size = 200
+
+
+class PortalView(APIView):
+    """Base of every API view. `reads` is the permission of safe methods; operations check writes themselves."""
+
+    authentication_classes: ClassVar = [BearerAuthentication]
+    permission_classes: ClassVar = []
+    reads: ClassVar[Permission | None] = None
+    stores_answer: ClassVar[bool] = True
+    bearer: Bearer
+
+    def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Response:
+        """Bind the token's tenant for the whole call, and answer with the receipt of what was recorded."""
+        with contextlib.ExitStack() as self._stack, operations.receipts() as receipts:
+            response: Response = super().dispatch(request, *args, **kwargs)  # type: ignore[assignment]
+        response["Cache-Control"] = "no-store"
+        if receipts and "Audit-Id" not in response:
+            response["Audit-Id"] = str(receipts[-1])
+        return response
+
+    def initial(self, request: Request, *args: Any, **kwargs: Any) -> None:
+        super().initial(request, *args, **kwargs)
+        self.bearer = request.auth  # type: ignore[assignment]
+        reference = kwargs.get("tenant")
+        if reference is not None and not self._is_own(reference):
+            raise errors.NotFound
+        self._stack.enter_context(binding.bind_tenant(self.bearer.tenant_id))
+        if request.method in {"GET", "HEAD", "OPTIONS"}:
+            self._require(self.reads)
+            self._stack.enter_context(binding.reading())
+
+    @property
+    def actor(self) -> Actor:
+        """The consumer that calls."""
+        return self.bearer.actor
+
+    def once(self, call: Callable[[], Response]) -> Response:
+        """Run a write once per `Idempotency-Key`: a repeat gets the first answer, another body a conflict."""
+        key = self.request.META.get("HTTP_IDEMPOTENCY_KEY", "")
+        if not key:
+            return call()
+        if len(key) > MAX_IDEMPOTENCY_KEY or not key.isprintable():
+            rule = f"Idempotency-Key has at most {MAX_IDEMPOTENCY_KEY} printable characters."
+            raise errors.InvalidInput(rule, code="invalid_idempotency_key", field="Idempotency-Key")
+        return self._once(key, call)
+
+    def _once(self, key: str, call: Callable[[], Response]) -> Response:
+        digest = self._request_digest()
+        try:
+            with transaction.atomic():
+                record = IdempotencyRecord.objects.create(
+                    tenant_id=self.bearer.tenant_id, caller_id=self.actor.id, idempotency_key=key, request_digest=digest
+                )
+        except IntegrityError:
+            return self._replay(key, digest)
+        try:
+            response = call()
+        except BaseException:
+            # Nothing was done, so the key is free again for a corrected request.
+            with transaction.atomic():
+                IdempotencyRecord.objects.filter(tenant_id=self.bearer.tenant_id, id=record.id).delete()
+            raise
+        with transaction.atomic():
+            record.status = response.status_code
+            record.body = response.data if self.stores_answer else None
+            record.save(update_fields=["status", "body"])
+        return response
+
+    def _replay(self, key: str, digest: bytes) -> Response:
+        with transaction.atomic():
+            record = IdempotencyRecord.objects.filter(
+                tenant_id=self.bearer.tenant_id, caller_id=self.actor.id, idempotency_key=key
+            ).first()
+        if record is None or record.status is None:
+            raise errors.Conflict("The first request with this Idempotency-Key is still running.", code="in_progress")
+        if bytes(record.request_digest) != digest:
+            raise errors.Conflict("This Idempotency-Key was used for another request.", code="idempotency_mismatch")
+        if record.body is None:
+            message = "This was done already. Its answer showed a secret once and is not kept."
+            raise errors.Conflict(message, code="already_done")
+        return Response(record.body, status=record.status, headers={"Idempotent-Replay": "true"})
+
+    def _request_digest(self) -> bytes:
+        request = self.request
+        parts = (str(request.method).encode(), request.path.encode(), request._request.body)
+        return hashlib.sha256(b"\0".join(parts)).digest()
+
+    def _is_own(self, reference: str) -> bool:
+        return reference == self.bearer.tenant_slug or parse_id(reference) == self.bearer.tenant_id
+
+    def _require(self, permission: Permission | None) -> None:
+        if permission is not None and not self.actor.permits(permission, self.bearer.tenant_id):
+            message = f"This token does not have the scope {permission.value}."
+            raise errors.Forbidden(message)
+
+
+def paginate(view: PortalView, queryset: Any, serializer: Any) -> Response:
+    """One page of a list with its cursor links."""
+    pages = Pages()
+    rows = pages.paginate_queryset(queryset, view.request, view=view)
+    return pages.get_paginated_response(serializer(rows, many=True).data)

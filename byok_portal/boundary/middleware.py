@@ -1,0 +1,75 @@
+"""Middleware: one log line per request, portal errors as pages, and the staff door's read-only login."""
+
+from __future__ import annotations
+
+import time
+from typing import TYPE_CHECKING
+
+import structlog
+from django.shortcuts import render
+
+from byok_portal import errors
+from byok_portal.boundary import binding
+from byok_portal.boundary.identifiers import new_id
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from django.http import HttpRequest, HttpResponse
+
+    GetResponse = Callable[[HttpRequest], HttpResponse]
+
+log = structlog.get_logger("byok.request")
+
+
+class RequestLog:
+    """Gives each request an id and logs method, path, status and time. Never a query string, header or body."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        request_id = str(new_id())
+        request.META["byok.request_id"] = request_id
+        started = time.perf_counter()
+        with structlog.contextvars.bound_contextvars(request_id=request_id):
+            response = self.get_response(request)
+            milliseconds = round((time.perf_counter() - started) * 1000, 1)
+            log.info(
+                "request", method=request.method, path=request.path, status=response.status_code, ms=milliseconds
+            )
+        response["X-Request-Id"] = request_id
+        return response
+
+
+class StaffDoor:
+    """Django admin reads as `byok_staff`: every tenant's metadata, no ciphertext, no write."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        if not request.path.startswith("/staff/"):
+            return self.get_response(request)
+        with binding.use_alias(binding.STAFF):
+            return self.get_response(request)
+
+
+class PortalErrors:
+    """Turns a portal error that left a page into that page's answer. The API has its own handler (`problems`)."""
+
+    def __init__(self, get_response: GetResponse) -> None:
+        self.get_response = get_response
+
+    def __call__(self, request: HttpRequest) -> HttpResponse:
+        return self.get_response(request)
+
+    def process_exception(self, request: HttpRequest, exception: Exception) -> HttpResponse | None:
+        """Missing and forbidden look alike to a stranger: both come out of the same template as Django's own 404."""
+        if isinstance(exception, errors.NotFound):
+            return render(request, "404.html", status=404)
+        if isinstance(exception, errors.PortalError) and exception.status < 500:  # noqa: PLR2004
+            status = exception.status
+            template = "403.html" if status == 403 else "400.html"  # noqa: PLR2004
+            return render(request, template, {"error": exception}, status=status)
+        return None

@@ -1,0 +1,104 @@
+"""RFC 9457 problem details: every error of the API in one shape, with a stable `code`. Never shows internals."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+import structlog
+from django.core.exceptions import PermissionDenied
+from django.db import DataError
+from django.http import Http404, HttpRequest, JsonResponse
+from rest_framework import exceptions
+from rest_framework.response import Response
+
+from byok_portal import errors
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CONTENT_TYPE = "application/problem+json"
+log = structlog.get_logger("byok.api")
+
+_CODES = {
+    400: "malformed_request",
+    401: "unauthenticated",
+    403: "permission_denied",
+    404: "not_found",
+    405: "method_not_allowed",
+    406: "not_acceptable",
+    415: "unsupported_media_type",
+    429: "rate_limited",
+}
+
+
+def handle(exception: Exception, context: dict[str, Any]) -> Response:
+    """DRF's exception handler: portal errors, DRF's own, and anything else as a bare 500."""
+    error = exception if isinstance(exception, errors.PortalError) else _convert(exception)
+    request = context.get("request")
+    response = Response(
+        document(error, instance=request.META.get("byok.request_id", "") if request else ""),
+        status=error.status,
+        content_type=CONTENT_TYPE,
+    )
+    for name, value in headers_of(error):
+        response[name] = value
+    return response
+
+
+def document(error: errors.PortalError, *, instance: str) -> dict[str, Any]:
+    """The problem document. `errors` lists fields and rules when the input was bad."""
+    body: dict[str, Any] = {
+        "type": f"urn:byok:problem:{error.code}",
+        "title": error.title,
+        "status": error.status,
+        "code": error.code,
+        "detail": error.detail,
+        "instance": instance,
+    }
+    problems = error.problems if isinstance(error, errors.InvalidInputs) else [error] if error.field else []
+    if problems:
+        body["errors"] = [{"field": p.field, "code": p.code, "detail": p.detail} for p in problems]
+    return body
+
+
+def headers_of(error: errors.PortalError) -> Iterator[tuple[str, str]]:
+    """The headers that the status asks for."""
+    if error.status == 401:  # noqa: PLR2004
+        yield "WWW-Authenticate", 'Bearer realm="byok-portal"'
+    if isinstance(error, errors.RateLimited):
+        yield "Retry-After", str(error.retry_after)
+    if error.status == 503:  # noqa: PLR2004
+        yield "Retry-After", "5"
+
+
+def _convert(exception: Exception) -> errors.PortalError:
+    if isinstance(exception, exceptions.ValidationError):
+        return errors.InvalidInputs(list(_problems(exception.detail))) if exception.detail else errors.InvalidInput()
+    if isinstance(exception, exceptions.APIException):
+        error = errors.PortalError(str(exception.detail), code=_CODES.get(exception.status_code, "error"))
+        error.status, error.title = exception.status_code, str(exception.default_detail)
+        return error
+    if isinstance(exception, Http404 | PermissionDenied):
+        return errors.NotFound() if isinstance(exception, Http404) else errors.Forbidden()
+    if isinstance(exception, DataError):
+        return errors.InvalidInput("A value cannot be stored: it is out of range.", code="out_of_range")
+    # The type and the stack, never the text: it may quote what the caller sent.
+    log.error("unhandled", error=type(exception).__name__, exc_info=exception)
+    return errors.PortalError("The portal failed to answer. The request id names this failure in its log.")
+
+
+def _problems(detail: Any, field: str = "") -> Iterator[errors.InvalidInput]:
+    if isinstance(detail, dict):
+        for name, value in detail.items():
+            yield from _problems(value, f"{field}.{name}" if field else str(name))
+    elif isinstance(detail, list):
+        for item in detail:
+            yield from _problems(item, field)
+    else:
+        yield errors.InvalidInput(str(detail), code=getattr(detail, "code", None) or "invalid", field=field or None)
+
+
+def answer(request: HttpRequest, error: errors.PortalError) -> JsonResponse:
+    """A problem outside DRF, such as an unknown address under /api/."""
+    body = document(error, instance=request.META.get("byok.request_id", ""))
+    return JsonResponse(body, status=error.status, content_type=CONTENT_TYPE, headers=dict(headers_of(error)))

@@ -1,0 +1,30 @@
+"""What a door takes from a request: where it came from. No header of it ever names an actor."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.conf import settings
+
+from byok_portal.boundary.actors import Origin
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+
+
+def origin_of(request: HttpRequest) -> Origin:
+    """Address, user agent and request id. `X-Forwarded-For` counts only behind the configured number of proxies."""
+    return Origin(
+        address=address_of(request),
+        user_agent=request.META.get("HTTP_USER_AGENT", "")[:200],
+        request_id=request.META.get("byok.request_id", ""),
+    )
+
+
+def address_of(request: HttpRequest) -> str:
+    """The caller's address as the outermost trusted proxy saw it."""
+    trusted = settings.ALLAUTH_TRUSTED_PROXY_COUNT
+    forwarded = [part.strip() for part in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if part.strip()]
+    if trusted and len(forwarded) >= trusted:
+        return str(forwarded[-trusted])
+    return str(request.META.get("REMOTE_ADDR", ""))

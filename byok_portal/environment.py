@@ -1,0 +1,71 @@
+"""The quick start's own settings: made once on `manage.py up`, read by every later command. Never used in production."""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sys
+from typing import TYPE_CHECKING, Any, Final
+
+from byok_portal.quickstart import roles, state
+from byok_portal.quickstart.postgres import Cluster
+from keys.wrappers.local import generate_key_file
+
+if TYPE_CHECKING:
+    from pathlib import Path
+
+DATABASE: Final = "byok"
+
+
+def cluster() -> Cluster:
+    """The quick start's PostgreSQL, with real durability."""
+    return Cluster(state.state_folder("postgres"), durable=True)
+
+
+def load(*, prepare: bool) -> None:
+    """Put the settings into the process's environment. `prepare` starts PostgreSQL and makes what is missing."""
+    if not prepare and not _settings_file().exists():
+        sys.exit(
+            "No settings: set DATABASE_URL and SECRET_KEY, or run `make run` once to set up a quick start."
+        )
+    server = cluster()
+    server.start()
+    settings = _prepare(server) if prepare else _read()
+    # The port is chosen anew when another program took it while the portal was down.
+    settings |= roles.login_urls(server.admin_url(), name=DATABASE, passwords=settings["passwords"])
+    for name, value in settings.items():
+        if isinstance(value, str):
+            os.environ.setdefault(name, value)
+
+
+def _prepare(server: Cluster) -> dict[str, Any]:
+    path = _settings_file()
+    with state.locked(path.parent):
+        settings = _read() if path.exists() else _make()
+        roles.set_up(server.admin_url(), name=DATABASE, passwords=settings["passwords"])
+    return settings
+
+
+def _make() -> dict[str, Any]:
+    key_file = _settings_file().parent / "keys.txt"
+    if not key_file.exists():
+        generate_key_file(key_file)
+    settings: dict[str, Any] = {
+        "SECRET_KEY": secrets.token_urlsafe(48),
+        "BYOK_KEY_FILE": str(key_file),
+        "EMAIL_URL": f"filemail://{state.state_folder('mail')}",
+        "LOG_PLAIN": "true",
+        "LOG_LEVEL": "WARNING",
+        "passwords": {short: secrets.token_urlsafe(24) for short in roles.LOGINS},
+    }
+    state.write_private(_settings_file(), json.dumps(settings, indent=1))
+    return settings
+
+
+def _read() -> dict[str, Any]:
+    return dict(json.loads(_settings_file().read_text(encoding="utf-8")))
+
+
+def _settings_file() -> Path:
+    return state.state_folder("portal") / "settings.json"

@@ -1,0 +1,57 @@
+"""The shell around a tenant's pages: where the person is, where they can go. A context processor; reads nothing."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final
+
+from django.urls import reverse
+from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
+
+from byok_portal.boundary.permissions import ROLE_PERMISSIONS, Permission
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest
+
+    from byok_portal.boundary.directory import Place
+
+_ITEMS: Final = (
+    ("keys", gettext_lazy("Keys"), "key-round", "keys:list", Permission.KEY_READ),
+    ("consumers", gettext_lazy("Consumers"), "plug", "tenants:consumers", Permission.CONSUMER_READ),
+    ("audit", gettext_lazy("Audit log"), "scroll-text", "audit:list", Permission.AUDIT_READ),
+    ("members", gettext_lazy("Members"), "users", "tenants:members", Permission.MEMBER_READ),
+)
+_ENDING: Final = frozenset({"offboarding", "offboarded"})
+
+
+def shell(request: HttpRequest) -> dict[str, Any]:
+    """`shell` for pages inside a tenant; nothing elsewhere."""
+    place: Place | None = getattr(request, "byok_place", None)
+    if place is None:
+        return {}
+    places: list[Place] = getattr(request, "byok_places", [])
+    return {
+        "shell": {
+            "home_url": reverse("keys:list", args=[place.slug]),
+            "tenant": _tenant(place),
+            "tenants": [{**_tenant(each), "current": each.tenant_id == place.tenant_id} for each in places],
+            "choose_url": reverse("tenants:choose") if len(places) > 1 else "",
+            "nav": list(_nav(place, getattr(request, "byok_section", ""))),
+            "me": {"name": str(request.user), "sub": place.role.value.capitalize()},
+        }
+    }
+
+
+def _tenant(place: Place) -> dict[str, str]:
+    url = reverse("keys:list", args=[place.slug])
+    return {"name": place.name, "sub": place.state.capitalize(), "url": url}
+
+
+def _nav(place: Place, section: str) -> Any:
+    items = list(_ITEMS)
+    if place.state in _ENDING:
+        items.append(("offboarding", _("Offboarding"), "door-open", "tenants:offboarding", Permission.TENANT_READ))
+    for name, label, icon, url_name, permission in items:
+        if permission in ROLE_PERMISSIONS[place.role]:
+            url = reverse(url_name, args=[place.slug])
+            yield {"label": label, "icon": icon, "url": url, "current": name == section}

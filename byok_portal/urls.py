@@ -1,0 +1,24 @@
+"""All addresses: the web UI, the API, the staff admin, health."""
+
+from __future__ import annotations
+
+from django.contrib import admin
+from django.urls import include, path
+
+from byok_portal import health
+from byok_portal.api_urls import urlpatterns as api_patterns
+
+handler404 = "byok_portal.errors_pages.not_found"
+handler500 = "byok_portal.errors_pages.server_error"
+
+urlpatterns = [
+    path("", include("tenants.pages.urls")),
+    path("t/<slug:tenant>/", include("keys.pages.urls")),
+    path("t/<slug:tenant>/audit/", include("audit.pages.urls")),
+    path("accounts/", include("byok_portal.account_urls")),
+    path("ui/", include("byok_portal.ui.urls")),
+    path("staff/", admin.site.urls),
+    path("api/v1/", include((api_patterns, "api"))),
+    path("healthz", health.healthz, name="healthz"),
+    path("readyz", health.readyz, name="readyz"),
+]

@@ -1,0 +1,160 @@
+"""Reads everything that one use is decided on, in one statement, as the bound tenant. Caches nothing."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Any, Final
+from uuid import UUID
+
+from django.db import connections
+
+from byok_portal.boundary import binding
+from byok_portal.boundary.identifiers import parse_id
+from keys.facts import ConsumerFacts, GrantFacts, KeyFacts, UseContext, VersionFacts
+from keys.restrictions import Window
+from keys.selectors import end_of
+from keys.states import Custody, DataKeyState, Delivery, Environment, GrantState, KeyState, VersionState
+from tenants.states import TenantState
+
+_STATEMENT: Final = """
+SELECT t.state AS tenant_state,
+       c.id AS consumer_id, c.environment AS consumer_environment,
+       (c.state = 'active' AND k.revoked_at IS NULL AND k.expires_at > clock_timestamp()) AS consumer_live,
+       y.id AS key_id, y.name AS key_name, y.state AS key_state, y.environment, y.custody, y.scopes, y.ends_on,
+       y.provider_id,
+       g.id AS grant_id, g.state AS grant_state, g.scopes AS grant_scopes, g.deliveries, g.networks, g."window",
+       g.rate_per_minute, g.starts_at, g.expires_at,
+       (SELECT jsonb_agg(jsonb_build_array(v.id, v.number, v.state, d.state,
+                         extract(epoch FROM v.expires_at), extract(epoch FROM v.drain_until)))
+          FROM keys_keyversion v
+          LEFT JOIN keys_tenantkey d ON d.tenant_id = v.tenant_id AND d.purpose = 'secret' AND d.version = v.dek_version
+         WHERE v.tenant_id = y.tenant_id AND v.key_id = y.id AND v.state <> 'destroyed') AS versions
+FROM tenants_tenant t
+LEFT JOIN tenants_consumertoken k ON k.tenant_id = t.id AND k.id = %(token)s
+LEFT JOIN tenants_consumer c ON c.tenant_id = t.id AND c.id = k.consumer_id
+LEFT JOIN keys_key y ON y.tenant_id = t.id AND {match}
+LEFT JOIN LATERAL (
+  SELECT * FROM keys_grant WHERE tenant_id = t.id AND key_id = y.id AND consumer_id = c.id
+  ORDER BY (state = 'active') DESC, created_at DESC LIMIT 1
+) g ON true
+WHERE t.id = %(tenant)s
+"""
+_BY_ID: Final = _STATEMENT.format(match="y.id = %(key)s")
+_BY_SLUG: Final = _STATEMENT.format(match="y.slug = %(key)s")
+
+
+@dataclass(frozen=True, slots=True)
+class Loaded:
+    """The context of a decision, and the ids that the door and the audit entry need beside it."""
+
+    context: UseContext
+    key_id: UUID | None
+    key_name: str
+    consumer_id: UUID | None
+    grant_id: UUID | None
+    rate_per_minute: int | None
+    version_ids: dict[int, UUID]
+    provider_id: UUID | None
+
+
+def load(*, token_id: UUID, key_reference: str) -> Loaded:
+    """One statement; `key_reference` is an id or a slug. A missing tenant, token or key gives empty facts."""
+    identifier = parse_id(key_reference)
+    statement, key = (_BY_ID, identifier) if identifier else (_BY_SLUG, key_reference[:60].replace("\0", ""))
+    with connections[binding.DEFAULT].cursor() as cursor:
+        cursor.execute(statement, {"tenant": binding.get_tenant(), "token": token_id, "key": key})
+        names = [column[0] for column in cursor.description]
+        row = cursor.fetchone()
+    return _loaded(dict(zip(names, row, strict=True)) if row else {})
+
+
+def _loaded(row: dict[str, Any]) -> Loaded:
+    versions = _versions(row.get("versions"))
+    context = UseContext(
+        consumer=_consumer(row),
+        tenant_state=TenantState(row.get("tenant_state", TenantState.OFFBOARDED)),
+        key=_key(row),
+        versions=tuple(facts for _, facts in versions),
+        grant=_grant(row),
+        rate=None,
+    )
+    return Loaded(
+        context=context,
+        key_id=row.get("key_id"),
+        key_name=row.get("key_name") or "",
+        consumer_id=row.get("consumer_id"),
+        grant_id=row.get("grant_id"),
+        rate_per_minute=row.get("rate_per_minute"),
+        version_ids={facts.number: version_id for version_id, facts in versions},
+        provider_id=row.get("provider_id"),
+    )
+
+
+def _consumer(row: dict[str, Any]) -> ConsumerFacts | None:
+    if row.get("consumer_id") is None:
+        return None
+    return ConsumerFacts(
+        row["consumer_id"], Environment(row["consumer_environment"]), bool(row["consumer_live"])
+    )
+
+
+def _key(row: dict[str, Any]) -> KeyFacts | None:
+    if row.get("key_id") is None:
+        return None
+    return KeyFacts(
+        id=row["key_id"],
+        state=KeyState(row["key_state"]),
+        environment=Environment(row["environment"]),
+        custody=Custody(row["custody"]),
+        scopes=frozenset(row["scopes"]),
+        deliveries=frozenset(Delivery),
+        ends_at=end_of(row["ends_on"]),
+    )
+
+
+def _grant(row: dict[str, Any]) -> GrantFacts | None:
+    if row.get("grant_id") is None:
+        return None
+    window = row["window"]
+    return GrantFacts(
+        key_id=row["key_id"],
+        consumer_id=row["consumer_id"],
+        state=GrantState(row["grant_state"]),
+        scopes=frozenset(row["grant_scopes"]),
+        deliveries=frozenset(Delivery(word) for word in row["deliveries"]),
+        networks=tuple(row["networks"]),
+        window=parse_window(window),
+        starts_at=row["starts_at"],
+        ends_at=row["expires_at"],
+    )
+
+
+def parse_window(stored: Any) -> Window | None:
+    """The weekly window of a grant, from its JSON column (text or parsed)."""
+    document = json.loads(stored) if isinstance(stored, str) else stored
+    if not document:
+        return None
+    return Window(frozenset(document["days"]), document["start_minute"], document["end_minute"])
+
+
+def _versions(stored: Any) -> list[tuple[UUID, VersionFacts]]:
+    rows = json.loads(stored) if isinstance(stored, str) else stored or []
+    return [
+        (
+            UUID(version_id),
+            VersionFacts(
+                number=number,
+                state=VersionState(state),
+                data_key=DataKeyState(data_key) if data_key else None,
+                expires_at=_moment(expires),
+                drain_until=_moment(drains),
+            ),
+        )
+        for version_id, number, state, data_key, expires, drains in rows
+    ]
+
+
+def _moment(epoch: float | None) -> datetime | None:
+    return None if epoch is None else datetime.fromtimestamp(epoch, tz=UTC)

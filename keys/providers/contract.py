@@ -1,0 +1,135 @@
+"""What every provider adapter promises. Results never hold the secret, and `unknown` is said whenever it is true."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from datetime import datetime
+from enum import StrEnum
+from typing import Protocol
+
+from byok_portal.boundary.secrets import Secret
+from keys.catalogue import ProviderEntry
+from keys.catalogue.entries import Json
+from keys.upstream.http import Limits
+
+
+class UpstreamStatus(StrEnum):
+    """What is known of the credential at the provider. Only a definite answer is more than unknown."""
+
+    UNKNOWN = "unknown"
+    VALID = "valid"
+    INVALID = "invalid"
+    UNREACHABLE = "unreachable"
+    REVOKED_CONFIRMED = "revoked_confirmed"
+
+
+@dataclass(frozen=True, slots=True)
+class Upstream:
+    """Where a key's calls go: `base_url` from `validate_endpoint`, `parameters` from `check_parameters`.
+
+    `limits` are those of probes and revocations; brokered calls have longer ones of their own.
+    """
+
+    entry: ProviderEntry
+    base_url: str
+    parameters: Mapping[str, str] = field(default_factory=dict)
+    allow_private: bool = False
+    limits: Limits = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Account:
+    """The upstream account. Equal ids are the same account; `label` is for people."""
+
+    id: str
+    label: str
+
+
+@dataclass(frozen=True, slots=True)
+class Excess:
+    """A right that nobody chose, in plain words. `scope` is empty when it belongs to no scope of the catalogue."""
+
+    scope: str
+    says: str
+    risk: int
+
+
+@dataclass(frozen=True, slots=True)
+class ProbeResult:
+    """What one look showed. `code` and `reason` say why, for people and programs; empty for a plain valid.
+
+    `effective_scopes` None: the provider cannot tell. `partial_scopes` are held in part only: not enough to use,
+    enough to be excess. `excess` here holds rights outside all scopes; `compare` gives the complete list.
+    """
+
+    status: UpstreamStatus
+    account: Account | None = None
+    expires_at: datetime | None = None
+    effective_scopes: frozenset[str] | None = None
+    partial_scopes: frozenset[str] = frozenset()
+    excess: tuple[Excess, ...] = ()
+    evidence: Mapping[str, Json] = field(default_factory=dict)
+    code: str = ""
+    reason: str = ""
+
+
+@dataclass(frozen=True, slots=True)
+class CallResult:
+    """A brokered answer. Headers are an allow-list, and the secret has been taken out of the body."""
+
+    status: int
+    headers: Mapping[str, str]
+    body: bytes = field(repr=False)
+
+
+@dataclass(frozen=True, slots=True)
+class RevokeResult:
+    """`done`: the provider said so. `supported` False: only people can do it. `evidence` is for `confirm`."""
+
+    done: bool
+    supported: bool
+    note: str
+    evidence: Mapping[str, Json] = field(default_factory=dict)
+
+
+class Adapter(Protocol):
+    """One provider's doors. No method changes anything upstream except `revoke` and what `call` is told to send.
+
+    `probe`, `revoke` and `confirm` never raise for an upstream that is down: they answer unreachable or not done.
+    A refused endpoint raises InvalidInput in all of them.
+    """
+
+    def probe(self, upstream: Upstream, plaintext: Secret, nonce: str) -> ProbeResult:
+        """Looks, read-only. The nonce travels in the User-Agent so that the customer finds the look in his own log."""
+        ...
+
+    def call(
+        self,
+        upstream: Upstream,
+        plaintext: Secret,
+        method: str,
+        path: str,
+        query: str = "",
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> CallResult:
+        """Makes a call that `calls.find_scopes` has already allowed. Raises UpstreamUnavailable, InvalidInput."""
+        ...
+
+    def revoke(self, upstream: Upstream, plaintext: Secret) -> RevokeResult:
+        """Asks the provider to kill the credential. Doing it twice is harmless."""
+        ...
+
+    def confirm(
+        self, upstream: Upstream, plaintext: Secret, *, evidence: Mapping[str, Json] | None = None
+    ) -> UpstreamStatus:
+        """Looks again. REVOKED_CONFIRMED only when nothing but a dead credential explains the answer.
+
+        `evidence` is what the last good probe, and the revocation, left behind (both merged).
+        """
+        ...
+
+    def rotation_guide(self, upstream: Upstream) -> list[str]:
+        """Steps for people, in order."""
+        ...

@@ -1,0 +1,48 @@
+"""Providers that the portal does not call. Every answer is an honest "cannot tell", and people get the steps."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from byok_portal.boundary.secrets import Secret
+from byok_portal.errors import Refused
+from keys.catalogue.entries import Json
+from keys.providers.contract import CallResult, ProbeResult, RevokeResult, Upstream, UpstreamStatus
+
+
+class ManualAdapter:
+    """Knows nothing of the provider, so claims nothing."""
+
+    def probe(self, upstream: Upstream, plaintext: Secret, nonce: str) -> ProbeResult:
+        """Always unknown."""
+        name = upstream.entry.name
+        return ProbeResult(
+            UpstreamStatus.UNKNOWN, code="no_probe", reason=f"The portal cannot ask {name} about a key"
+        )
+
+    def call(
+        self,
+        upstream: Upstream,
+        plaintext: Secret,
+        method: str,
+        path: str,
+        query: str = "",
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> CallResult:
+        """Raises Refused `broker_unsupported`."""
+        raise Refused(f"The portal cannot make calls to {upstream.entry.name}", code="broker_unsupported")
+
+    def revoke(self, upstream: Upstream, plaintext: Secret) -> RevokeResult:
+        """Only people can."""
+        return RevokeResult(done=False, supported=False, note=upstream.entry.revoke_note)
+
+    def confirm(
+        self, upstream: Upstream, plaintext: Secret, *, evidence: Mapping[str, Json] | None = None
+    ) -> UpstreamStatus:
+        """Always unknown."""
+        return UpstreamStatus.UNKNOWN
+
+    def rotation_guide(self, upstream: Upstream) -> list[str]:
+        """The catalogue's steps."""
+        return list(upstream.entry.rotation_steps)

@@ -1,0 +1,176 @@
+"""A tenant's data keys, and sealing and opening credentials under them. Must never cache a data key's state.
+
+The state of the data key is read in the same statement as the ciphertext, so nothing outlives a revoke or a shred.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from django.conf import settings
+from django.db import connections
+from django.utils import timezone
+
+from byok_portal.boundary import binding
+from byok_portal.boundary.secrets import Secret
+from byok_portal.errors import IntegrityError, Unavailable
+from keys.envelope import (
+    DataKey,
+    SecretAddress,
+    dek_aad,
+    key_commitment,
+    open_blob,
+    seal,
+    verify_key_commitment,
+)
+from keys.fingerprints import global_fingerprint, tenant_fingerprint
+from keys.models import Material, TenantKey
+from keys.states import DataKeyState
+from keys.wrappers import ShredStatement, Wrapped, register
+from keys.wrappers.local import LocalWrapper
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from keys.models import KeyVersion
+
+_GLOBAL_PEPPER: Final = b"byok/fingerprint/global"
+_OPENING: Final = frozenset({DataKeyState.ACTIVE.value, DataKeyState.RETIRED.value})
+
+_SEALED: Final = """
+SELECT m.blob, d.version, d.wrapper, d.kek_ref, d.wrapped, d.kcv, d.state
+FROM keys_material m
+JOIN keys_keyversion v ON v.tenant_id = m.tenant_id AND v.id = m.version_id
+JOIN keys_tenantkey d ON d.tenant_id = v.tenant_id AND d.purpose = 'secret' AND d.version = v.dek_version
+WHERE m.tenant_id = %s AND m.version_id = %s
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Sealed:
+    """A credential as stored, with the data key that opens it, as one statement read them."""
+
+    blob: bytes
+    dek_version: int
+    wrapper: str
+    kek_ref: str
+    wrapped: bytes | None
+    kcv: bytes
+    state: str
+
+
+@functools.cache
+def local_wrapper() -> LocalWrapper:
+    """The ring of the configured key file. Raises Unavailable without one: there is no default key."""
+    if not settings.KEY_FILE:
+        message = "BYOK_KEY_FILE is not set, so nothing can be sealed or opened"
+        raise Unavailable(message)
+    wrapper = LocalWrapper.from_file(settings.KEY_FILE)
+    register.add(wrapper)
+    return wrapper
+
+
+def seal_version(plaintext: Secret, *, key_id: UUID, number: int) -> tuple[int, bytes]:
+    """(data key version, blob) of a new version. Runs inside the operation's transaction."""
+    row = _get_or_create(TenantKey.Purpose.SECRET)
+    dek = DataKey(version=row.version, material=_unwrap(row, purpose=TenantKey.Purpose.SECRET))
+    address = SecretAddress(tenant_id=binding.get_tenant(), key_id=key_id, key_version=number)
+    return row.version, seal(plaintext, dek=dek, address=address)
+
+
+def read_sealed(version_id: UUID) -> Sealed | None:
+    """Ciphertext and data key state of a version in one statement, or None when it was destroyed."""
+    with connections[binding.DEFAULT].cursor() as cursor:
+        cursor.execute(_SEALED, [binding.get_tenant(), version_id])
+        row = cursor.fetchone()
+    if row is None:
+        return None
+    blob, number, wrapper, kek_ref, wrapped, kcv, state = row
+    return Sealed(
+        bytes(blob), number, wrapper, kek_ref, bytes(wrapped) if wrapped else None, bytes(kcv), state
+    )
+
+
+def open_sealed(sealed: Sealed, *, key_id: UUID, number: int) -> Secret:
+    """The plaintext. Raises Unavailable when the data key is revoked or shredded, IntegrityError when anything differs."""
+    if sealed.state not in _OPENING or sealed.wrapped is None:
+        message = "the data key of this credential is revoked or shredded"
+        raise Unavailable(message, code="data_key_unavailable")
+    tenant_id = binding.get_tenant()
+    local_wrapper()
+    material = register.get(sealed.wrapper).unwrap(
+        Wrapped(kek_ref=sealed.kek_ref, blob=sealed.wrapped),
+        tenant_id=tenant_id,
+        aad=dek_aad(tenant_id, sealed.dek_version, TenantKey.Purpose.SECRET.value),
+    )
+    dek = DataKey(version=sealed.dek_version, material=material)
+    verify_key_commitment(dek, sealed.kcv)
+    return open_blob(sealed.blob, dek=dek, address=SecretAddress(tenant_id, key_id, number))
+
+
+def open_version(version: KeyVersion) -> Secret:
+    """The plaintext of a version, for a probe, a revoke or a brokered call. Raises as `open_sealed`."""
+    sealed = read_sealed(version.id)
+    if sealed is None:
+        message = "the credential was destroyed"
+        raise Unavailable(message, code="material_destroyed")
+    return open_sealed(sealed, key_id=version.key_id, number=version.number)
+
+
+def fingerprints(plaintext: Secret, *, provider: str) -> tuple[bytes, bytes]:
+    """(tenant, global) fingerprints of a credential, 32 bytes each."""
+    pepper = _unwrap(_get_or_create(TenantKey.Purpose.FINGERPRINT), purpose=TenantKey.Purpose.FINGERPRINT)
+    across = Secret(local_wrapper().derive(_GLOBAL_PEPPER))
+    return (
+        tenant_fingerprint(plaintext, pepper=pepper, provider=provider),
+        global_fingerprint(plaintext, pepper=across, provider=provider),
+    )
+
+
+def shred() -> ShredStatement:
+    """Forget every data key and delete every ciphertext of the bound tenant. Returns what that is worth."""
+    now = timezone.now()
+    Material.objects.all().delete()
+    TenantKey.objects.exclude(state=DataKeyState.SHREDDED).update(
+        state=DataKeyState.SHREDDED, wrapped=None, shredded_at=now
+    )
+    wrapper = local_wrapper()
+    return wrapper.shred(tenant_id=binding.get_tenant(), kek_ref="")
+
+
+def _get_or_create(purpose: TenantKey.Purpose) -> TenantKey:
+    row = TenantKey.objects.filter(purpose=purpose, state=DataKeyState.ACTIVE).first()
+    if row is not None:
+        return row  # type: ignore[no-any-return]  # the manager is untyped
+    if TenantKey.objects.filter(purpose=purpose).exists():
+        message = "the tenant's data keys are revoked or shredded"
+        raise Unavailable(message, code="data_key_unavailable")
+    dek = DataKey.generate(1)
+    tenant_id, wrapper = binding.get_tenant(), local_wrapper()
+    wrapped = wrapper.wrap(dek.material, tenant_id=tenant_id, aad=dek_aad(tenant_id, 1, purpose.value))
+    created: TenantKey = TenantKey.objects.create(
+        purpose=purpose,
+        version=1,
+        wrapper=wrapper.name,
+        kek_ref=wrapped.kek_ref,
+        wrapped=wrapped.blob,
+        kcv=key_commitment(dek),
+    )
+    return created
+
+
+def _unwrap(row: TenantKey, *, purpose: TenantKey.Purpose) -> Secret:
+    tenant_id = binding.get_tenant()
+    local_wrapper()
+    if row.wrapped is None:
+        message = "the data key is shredded"
+        raise IntegrityError(message)
+    material = register.get(row.wrapper).unwrap(
+        Wrapped(kek_ref=row.kek_ref, blob=bytes(row.wrapped)),
+        tenant_id=tenant_id,
+        aad=dek_aad(tenant_id, row.version, purpose.value),
+    )
+    verify_key_commitment(DataKey(version=row.version, material=material), bytes(row.kcv))
+    return material

@@ -1,0 +1,74 @@
+"""Tells a service whether a credential presented to it is a live key of the tenant (RFC 7662 shape)."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from django.db.models import Q
+from django.utils import timezone
+
+from audit.models import Outcome
+from audit.services.recording import Target, append
+from byok_portal.boundary import binding
+from byok_portal.boundary.operations import Absent, operation
+from byok_portal.boundary.permissions import Permission
+from keys.models import Key, KeyVersion
+from keys.services import custody
+from keys.services.versions import is_expired
+from keys.states import KeyState, VersionState
+from tenants import selectors as tenants
+from tenants.states import TenantState
+
+if TYPE_CHECKING:
+    from byok_portal.boundary.actors import Actor
+    from byok_portal.boundary.secrets import Secret
+
+
+@dataclass(frozen=True, slots=True)
+class Introspection:
+    """`active` alone when the credential is not a live key: nothing tells an unknown one from a dead one."""
+
+    active: bool
+    key: Key | None = None
+    version: KeyVersion | None = None
+
+
+@operation(
+    "credential.introspect",
+    permission=Permission.CREDENTIAL_INTROSPECT,
+    events=("credential.introspected",),
+    page=Absent("services ask, not people"),
+    api="api:introspect",
+)
+def introspect(*, actor: Actor, plaintext: Secret) -> Introspection:
+    """Look the credential up by its keyed fingerprint; its text is neither stored nor logged."""
+    version = _find(plaintext)
+    active = version is not None and _is_live(version)
+    target = Target("key", version.key_id) if version else Target("tenant", binding.get_tenant())
+    append(
+        actor=actor,
+        action="credential.introspected",
+        target=target,
+        outcome=Outcome.ALLOWED if active else Outcome.DENIED,
+        detail={"active": active, "version": version.number if version else 0},
+    )
+    return Introspection(active=True, key=version.key, version=version) if active and version else Introspection(False)
+
+
+def _find(plaintext: Secret) -> KeyVersion | None:
+    providers = Key.objects.values_list("provider__slug", flat=True).distinct()
+    digests = [custody.fingerprints(plaintext, provider=slug)[0] for slug in providers]
+    matching = Q(fingerprint__in=digests)
+    return KeyVersion.objects.filter(matching).select_related("key", "key__provider").order_by("-number").first()  # type: ignore[no-any-return]
+
+
+def _is_live(version: KeyVersion) -> bool:
+    now = timezone.now()
+    draining = version.state == VersionState.SUPERSEDED and version.drain_until is not None and now < version.drain_until
+    return (
+        tenants.get_tenant().state == TenantState.ACTIVE
+        and version.key.state == KeyState.ACTIVE
+        and (version.state == VersionState.ACTIVE or draining)
+        and not is_expired(version.key, version, at=now)
+    )

@@ -1,0 +1,129 @@
+"""Revoking a credential at its provider, and saying so only after looking again. Safe to kill at any line.
+
+Before the provider is told, `revoke_called_at` is committed. A run that finds it set looks first, so a revocation
+that took effect is never repeated.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Final
+
+from django.utils import timezone
+
+from audit.models import Outcome
+from audit.services.recording import Target, append
+from byok_portal.boundary import binding
+from byok_portal.boundary.operations import Absent, commit, operation
+from byok_portal.boundary.permissions import Permission
+from keys import selectors
+from keys.models import Key, KeyVersion, Material, UpstreamStatus
+from keys.providers import get_adapter
+from keys.services import custody
+from keys.services.probing import upstream_of
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from byok_portal.boundary.actors import Actor
+    from byok_portal.boundary.secrets import Secret
+
+_WORKER: Final = Absent("a worker does it after a key, a version or a tenant has ended")
+DEAD: Final = UpstreamStatus.REVOKED_CONFIRMED
+
+
+@dataclass(frozen=True, slots=True)
+class Ending:
+    """How the end of a version at its provider stands. `retry`: the provider gave no answer, so come again."""
+
+    status: str
+    note: str
+    retry: bool = False
+
+    @property
+    def confirmed(self) -> bool:
+        return self.status == DEAD
+
+
+@operation(
+    "key.end_upstream",
+    permission=Permission.JOB_RUN,
+    events=("key.upstream_called", "key.upstream_revoked", "key.upstream_residual"),
+    page=_WORKER,
+    api=_WORKER,
+    external=True,
+)
+def end_version(*, actor: Actor, version_id: UUID, last_attempt: bool = False) -> Ending:
+    """Revoke one version at its provider and look again.
+
+    `last_attempt`: what could not be done is recorded as a residual instead of being tried again.
+    """
+    with binding.reading():
+        version = KeyVersion.objects.select_related("key", "key__provider").get(id=version_id)
+        key = version.key
+        if version.upstream_status == DEAD:
+            return Ending(DEAD, version.upstream_note)
+        if not Material.objects.filter(version_id=version.id).exists():
+            return Ending(
+                version.upstream_status, "The credential was destroyed before it could be revoked upstream."
+            )
+        plaintext = custody.open_version(version)
+        evidence = _evidence_of(version)
+    if version.revoke_called_at is not None and _look(key, plaintext, evidence) == DEAD:
+        return _record(actor, version, DEAD, "The provider confirms that the credential is dead.")
+    with commit():
+        _mark_called(actor, version)
+    adapter, upstream = get_adapter(upstream_of(key).entry), upstream_of(key)
+    answer = adapter.revoke(upstream, plaintext)
+    if not answer.supported:
+        return _record(actor, version, UpstreamStatus.VALID, answer.note)
+    status = _look(key, plaintext, {**evidence, **answer.evidence})
+    if status == DEAD:
+        return _record(
+            actor, version, DEAD, "The provider confirms that the credential is dead.", answer.evidence
+        )
+    if not last_attempt:
+        return Ending(status, answer.note, retry=True)
+    return _record(actor, version, status, answer.note or "The provider did not confirm the revocation.")
+
+
+def _look(key: Key, plaintext: Secret, evidence: dict[str, object]) -> UpstreamStatus:
+    upstream = upstream_of(key)
+    found = get_adapter(upstream.entry).confirm(upstream, plaintext, evidence=evidence)  # type: ignore[arg-type]
+    return UpstreamStatus(found.value)
+
+
+def _evidence_of(version: KeyVersion) -> dict[str, object]:
+    proof = selectors.find_proof(version.key_id, version_id=version.id)
+    return {**(proof.evidence if proof else {}), **version.revoke_evidence}
+
+
+def _mark_called(actor: Actor, version: KeyVersion) -> None:
+    version.revoke_called_at = timezone.now()
+    version.save(update_fields=["revoke_called_at"])
+    target, detail = Target("key", version.key_id), {"version": version.number}
+    append(actor=actor, action="key.upstream_called", target=target, detail=detail)
+
+
+def _record(
+    actor: Actor, version: KeyVersion, status: UpstreamStatus, note: str, evidence: object = None
+) -> Ending:
+    confirmed = status == DEAD
+    with commit():
+        version.upstream_status, version.upstream_checked_at = status, timezone.now()
+        version.upstream_note = note[:300]
+        version.revoke_evidence = {
+            **version.revoke_evidence,
+            **(evidence if isinstance(evidence, dict) else {}),
+        }
+        version.save(
+            update_fields=["upstream_status", "upstream_checked_at", "upstream_note", "revoke_evidence"]
+        )
+        append(
+            actor=actor,
+            action="key.upstream_revoked" if confirmed else "key.upstream_residual",
+            target=Target("key", version.key_id),
+            outcome=Outcome.ALLOWED if confirmed else Outcome.FAILED,
+            detail={"version": version.number, "status": status.value},
+        )
+    return Ending(status, note)

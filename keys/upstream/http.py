@@ -1,0 +1,260 @@
+"""The one outgoing HTTP client. Must never follow a redirect, use a proxy, retry, or connect to an unchecked address.
+
+The name is resolved once; every address is judged; the connection goes to a judged address while TLS verifies the
+name. Errors never carry a header, a body or a query string.
+"""
+
+from __future__ import annotations
+
+import ipaddress
+import re
+import socket
+import ssl
+import threading
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from importlib.metadata import PackageNotFoundError, version
+from typing import Final, Self
+
+import urllib3
+from urllib3.connection import HTTPConnection, HTTPSConnection
+from urllib3.response import BaseHTTPResponse
+from urllib3.util.ssl_match_hostname import CertificateError
+
+from byok_portal.errors import InvalidInput, UpstreamUnavailable
+from keys.calls import METHODS
+from keys.upstream.addresses import Address, is_private
+from keys.upstream.connections import Pool, PoolKey
+from keys.upstream.endpoints import Target, check_address, check_scheme, parse_target, refuse
+
+PROBE_BYTES: Final = 1024 * 1024
+CALL_BYTES: Final = 10 * 1024 * 1024
+_CHUNK: Final = 64 * 1024
+_NAME = re.compile(r"[A-Za-z0-9-]+")
+_VALUE = re.compile(r"[\x20-\x7e]*")
+_POOL: Final = Pool()
+
+
+def _version() -> str:
+    try:
+        return version("byok-portal")
+    except PackageNotFoundError:
+        return "0.1"
+
+
+USER_AGENT: Final = f"byok-portal/{_version()}"
+
+
+@dataclass(frozen=True, slots=True)
+class Limits:
+    """Seconds and bytes. `total` counts from the first connection attempt to the last byte."""
+
+    connect: float = 5.0
+    read: float = 10.0
+    total: float = 20.0
+    max_bytes: int = PROBE_BYTES
+
+
+@dataclass(frozen=True, slots=True)
+class Request:
+    """One call. `headers` and `body` may hold a secret, so neither is shown."""
+
+    method: str
+    url: str
+    headers: Mapping[str, str] = field(default_factory=dict, repr=False)
+    body: bytes | None = field(default=None, repr=False)
+    allow_private: bool = False
+    limits: Limits = Limits()
+
+
+@dataclass(frozen=True, slots=True)
+class Response:
+    """Header names are lower case; a repeated header is joined with a comma."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    body: bytes = field(repr=False)
+
+
+def send(request: Request) -> Response:
+    """Makes the call and reads the whole answer, any status.
+
+    Raises InvalidInput on field `endpoint` for a refused target, `header` for a header that cannot be sent;
+    UpstreamUnavailable (`upstream_unavailable`, `upstream_timeout`, `response_too_large`) when there is no answer.
+    """
+    target = parse_target(request.url)
+    check_scheme(target, allow_private=request.allow_private)
+    headers = _headers(request, target)
+    addresses = _resolve(target, allow_private=request.allow_private)
+    with Deadline(request.limits.total) as deadline:
+        try:
+            key = _connect(deadline, target, request.limits, addresses)
+            response = _exchange(deadline.connection, request, target, headers)
+        # ValueError: urllib3's CertificateError is one. Its text, like the others', quotes what was sent.
+        except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
+            raise _unavailable(error, overdue=deadline.passed) from None
+        # Cut off, an answer without a length looks complete.
+        if deadline.passed:
+            raise _unavailable(TimeoutError())
+        _POOL.release(key, deadline.take())
+    return response
+
+
+class Deadline:
+    """Ends a call that trickles: each short read is in time, their sum is not. Closes what was not taken out."""
+
+    def __init__(self, seconds: float) -> None:
+        self.passed = False
+        self._connection: HTTPConnection | None = None
+        self._timer = threading.Timer(seconds, self._cut)
+        self._timer.daemon = True
+
+    def __enter__(self) -> Self:
+        self._timer.start()
+        return self
+
+    def __exit__(self, *error: object) -> None:
+        self._timer.cancel()
+        if self._connection is not None:
+            self._connection.close()
+
+    @property
+    def connection(self) -> HTTPConnection:
+        """The connection being watched."""
+        if self._connection is None:
+            message = "no connection is being watched"
+            raise ValueError(message)
+        return self._connection
+
+    def watch(self, connection: HTTPConnection) -> HTTPConnection:
+        """Replaces the connection being watched; the former one is closed."""
+        if self._connection is not None:
+            self._connection.close()
+        self._connection = connection
+        return connection
+
+    def take(self) -> HTTPConnection:
+        """The connection, no longer watched: it outlives the call."""
+        self._timer.cancel()
+        connection, self._connection = self.connection, None
+        return connection
+
+    def _cut(self) -> None:
+        self.passed = True
+        sock = self._connection.sock if self._connection is not None else None
+        if sock is not None:
+            try:
+                sock.shutdown(socket.SHUT_RDWR)
+            except OSError:
+                return
+
+
+def _resolve(target: Target, *, allow_private: bool) -> list[Address]:
+    """Every address of the host, each one judged: one bad address refuses the name (a rebinding trick)."""
+    try:
+        found = socket.getaddrinfo(target.host, target.port, type=socket.SOCK_STREAM)
+    except (OSError, UnicodeError):
+        raise UpstreamUnavailable("The host name of the provider could not be resolved") from None
+    addresses = list(dict.fromkeys(ipaddress.ip_address(str(info[4][0]).partition("%")[0]) for info in found))
+    for address in addresses:
+        check_address(address, allow_private=allow_private)
+        if target.scheme == "http" and not is_private(address):
+            raise refuse("scheme", "Plain http is for private networks only")
+    return addresses
+
+
+def _connect(deadline: Deadline, target: Target, limits: Limits, addresses: list[Address]) -> PoolKey:
+    """Watches an idle connection to one of the addresses, else a new one to the first that accepts."""
+    keys = [PoolKey(target.scheme, str(address), target.port, target.host) for address in addresses]
+    for key in keys:
+        idle = _POOL.find(key)
+        if idle is not None:
+            deadline.watch(idle)
+            return key
+    until = time.monotonic() + limits.connect
+    failure: Exception = OSError()
+    for key in keys:
+        connection = deadline.watch(_open(key, max(0.1, until - time.monotonic())))
+        try:
+            connection.connect()
+        except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
+            failure = error
+        else:
+            return key
+    raise failure
+
+
+def _open(key: PoolKey, timeout: float) -> HTTPConnection:
+    if key.scheme == "http":
+        return HTTPConnection(key.address, key.port, timeout=timeout)
+    # The certificate must be for the name although the socket goes to the address.
+    return HTTPSConnection(
+        key.address,
+        key.port,
+        timeout=timeout,
+        cert_reqs="CERT_REQUIRED",
+        server_hostname=key.host,
+        assert_hostname=key.host,
+    )
+
+
+def _exchange(
+    connection: HTTPConnection, request: Request, target: Target, headers: dict[str, str]
+) -> Response:
+    if connection.sock is not None:
+        connection.sock.settimeout(request.limits.read)
+    path = (target.path or "/") + (f"?{target.query}" if target.query else "")
+    connection.request(
+        request.method, path, body=request.body, headers=headers, preload_content=False, decode_content=False
+    )
+    answer = connection.getresponse()
+    body = _read(answer, request.limits.max_bytes)
+    return Response(answer.status, {name.lower(): value for name, value in answer.headers.items()}, body)
+
+
+def _read(answer: BaseHTTPResponse, max_bytes: int) -> bytes:
+    declared = answer.headers.get("content-length", "")
+    if declared.isdigit() and int(declared) > max_bytes:
+        raise _too_large()
+    chunks: list[bytes] = []
+    size = 0
+    while chunk := answer.read(min(_CHUNK, max_bytes + 1 - size)):
+        chunks.append(chunk)
+        size += len(chunk)
+        if size > max_bytes:
+            raise _too_large()
+    return b"".join(chunks)
+
+
+def _headers(request: Request, target: Target) -> dict[str, str]:
+    """Checked here, because http.client would quote the offending value (perhaps the secret) in its error."""
+    headers = {
+        "User-Agent": USER_AGENT,
+        "Accept-Encoding": "identity",
+        **request.headers,
+        "Host": target.authority,
+    }
+    sendable = request.method in METHODS and all(
+        _NAME.fullmatch(name) and _VALUE.fullmatch(value) for name, value in headers.items()
+    )
+    if not sendable:
+        raise InvalidInput(
+            "A header holds characters that cannot be sent", code="unsafe_header", field="header"
+        )
+    return headers
+
+
+def _too_large() -> UpstreamUnavailable:
+    return UpstreamUnavailable("The provider's answer is too large", code="response_too_large")
+
+
+def _unavailable(error: BaseException, *, overdue: bool = False) -> UpstreamUnavailable:
+    """A sentence of our own: library errors quote URLs and headers."""
+    if overdue or isinstance(error, TimeoutError | urllib3.exceptions.TimeoutError):
+        return UpstreamUnavailable("The provider did not answer in time", code="upstream_timeout")
+    if isinstance(error, urllib3.exceptions.SSLError | ssl.SSLError | CertificateError):
+        return UpstreamUnavailable(
+            "The provider's TLS certificate could not be verified", code="upstream_tls"
+        )
+    return UpstreamUnavailable("The connection to the provider failed")

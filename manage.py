@@ -1,0 +1,23 @@
+#!/usr/bin/env python
+"""Django's command line. On a quick-start machine it finds the settings that `manage.py up` wrote."""
+
+from __future__ import annotations
+
+import os
+import sys
+
+
+def main() -> None:
+    """Run the command; `up` and every later command share one environment file."""
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "byok_portal.settings")
+    if "DATABASE_URL" not in os.environ and "BYOK_BUILD" not in os.environ:
+        from byok_portal import environment  # noqa: PLC0415  # only on a quick-start machine
+
+        environment.load(prepare="up" in sys.argv[1:2])
+    from django.core.management import execute_from_command_line  # noqa: PLC0415  # after the environment
+
+    execute_from_command_line(sys.argv)
+
+
+if __name__ == "__main__":
+    main()

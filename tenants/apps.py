@@ -1,0 +1,15 @@
+"""Django app of tenants, people and consumers. Answers the boundary's questions about them."""
+
+from __future__ import annotations
+
+from django.apps import AppConfig
+
+
+class TenantsConfig(AppConfig):
+    name = "tenants"
+
+    def ready(self) -> None:
+        from byok_portal.boundary import directory  # noqa: PLC0415  # the app registry must be ready
+        from tenants.directory import TenantDirectory  # noqa: PLC0415
+
+        directory.install(TenantDirectory())

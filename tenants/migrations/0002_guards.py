@@ -1,0 +1,88 @@
+"""Row-level security, keys, grants and look-up functions of the tenants app."""
+
+from __future__ import annotations
+
+from typing import ClassVar
+
+from django.db import migrations
+
+from byok_portal.boundary.schema import (
+    APP,
+    STAFF,
+    DirectoryFunction,
+    ForeignKeyTo,
+    TenantForeignKey,
+    TenantTable,
+    Transitions,
+)
+
+_WRITE = {APP: "SELECT, INSERT, UPDATE", STAFF: "SELECT"}
+
+
+class Migration(migrations.Migration):
+    dependencies: ClassVar = [("tenants", "0001_initial")]
+    operations: ClassVar = [
+        TenantTable("Tenant", grants=_WRITE, key=("id",)),
+        Transitions(
+            "Tenant",
+            allowed={
+                "onboarding": ["active", "offboarding"],
+                "active": ["suspended", "offboarding"],
+                "suspended": ["active", "offboarding"],
+                "offboarding": ["offboarded"],
+            },
+        ),
+        *(
+            operation
+            for model in (
+                "Membership",
+                "Invitation",
+                "Consumer",
+                "ConsumerToken",
+                "Offboarding",
+                "OffboardingStep",
+            )
+            for operation in (TenantTable(model, grants=_WRITE), ForeignKeyTo(model, "tenant_id", "tenants_tenant"))
+        ),
+        ForeignKeyTo("Membership", "user_id", "tenants_user"),
+        ForeignKeyTo("Invitation", "user_id", "tenants_user"),
+        TenantForeignKey("ConsumerToken", "consumer_id", "tenants_consumer"),
+        TenantForeignKey("OffboardingStep", "offboarding_id", "tenants_offboarding"),
+        Transitions("Consumer", allowed={"active": ["ended"]}),
+        Transitions("Offboarding", allowed={"running": ["done"]}),
+        Transitions(
+            "OffboardingStep",
+            allowed={
+                "pending": ["running", "calling"],
+                "running": ["done"],
+                "calling": ["done", "residual"],
+            },
+        ),
+        DirectoryFunction(
+            "directory_memberships",
+            arguments="person uuid",
+            returns="TABLE (tenant_id uuid, slug text, name text, role text, state text)",
+            query=(
+                "SELECT t.id, t.slug, t.name, m.role, t.state FROM tenants_membership m "
+                "JOIN tenants_tenant t ON t.id = m.tenant_id WHERE m.user_id = person AND m.is_active ORDER BY t.slug"
+            ),
+            reads={
+                "tenants_tenant": "id, slug, name, state",
+                "tenants_membership": "tenant_id, user_id, role, is_active",
+            },
+        ),
+        DirectoryFunction(
+            "directory_token",
+            arguments="token_digest bytea",
+            returns="TABLE (tenant_id uuid, consumer_id uuid, id uuid)",
+            query="SELECT k.tenant_id, k.consumer_id, k.id FROM tenants_consumertoken k WHERE k.digest = token_digest",
+            reads={"tenants_consumertoken": "tenant_id, consumer_id, id, digest"},
+        ),
+        DirectoryFunction(
+            "directory_invitation",
+            arguments="token_digest bytea",
+            returns="TABLE (tenant_id uuid, id uuid)",
+            query="SELECT i.tenant_id, i.id FROM tenants_invitation i WHERE i.digest = token_digest",
+            reads={"tenants_invitation": "tenant_id, id, digest"},
+        ),
+    ]

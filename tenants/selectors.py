@@ -1,0 +1,104 @@
+"""What can be seen of tenants, people and consumers. Reads the bound tenant; raises NotFound alike for missing and foreign."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from django.db import connections
+
+from byok_portal.boundary import binding
+from byok_portal.boundary.directory import Place
+from byok_portal.boundary.identifiers import parse_id
+from byok_portal.boundary.permissions import Role
+from byok_portal.errors import NotFound
+from tenants.models import Consumer, ConsumerToken, Membership, Offboarding, Tenant, User
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from django.db.models import QuerySet
+
+
+def list_places(user_id: UUID) -> list[Place]:
+    """The tenants where this person is an active member."""
+    with connections[binding.DEFAULT].cursor() as cursor:
+        cursor.execute("SELECT tenant_id, slug, name, role, state FROM directory_memberships(%s)", [user_id])
+        return [Place(row[0], row[1], row[2], Role(row[3]), row[4]) for row in cursor.fetchall()]
+
+
+def find_token_owner(digest: bytes) -> tuple[UUID, UUID, UUID] | None:
+    """(tenant, consumer, token) ids of a token digest. Says nothing about whether the token is live."""
+    with connections[binding.DEFAULT].cursor() as cursor:
+        cursor.execute("SELECT tenant_id, consumer_id, id FROM directory_token(%s)", [digest])
+        row = cursor.fetchone()
+    return (row[0], row[1], row[2]) if row else None
+
+
+def find_invitation(digest: bytes) -> tuple[UUID, UUID] | None:
+    """(tenant, invitation) ids of an invitation digest."""
+    with connections[binding.DEFAULT].cursor() as cursor:
+        cursor.execute("SELECT tenant_id, id FROM directory_invitation(%s)", [digest])
+        row = cursor.fetchone()
+    return (row[0], row[1]) if row else None
+
+
+def get_tenant() -> Tenant:
+    """The bound tenant."""
+    tenant = Tenant.objects.filter(id=binding.get_tenant()).first()
+    if tenant is None:
+        raise NotFound
+    return tenant
+
+
+def lock_tenant() -> Tenant:
+    """The bound tenant, locked against a concurrent change of its state."""
+    tenant = Tenant.objects.select_for_update().filter(id=binding.get_tenant()).first()
+    if tenant is None:
+        raise NotFound
+    return tenant
+
+
+def list_members() -> QuerySet[Membership]:
+    """Memberships of the bound tenant with their people."""
+    return Membership.objects.select_related("user").order_by("user__email")
+
+
+def find_active_member(user_id: UUID) -> Membership | None:
+    """The active membership of a person who may sign in, or None."""
+    return Membership.objects.filter(user_id=user_id, is_active=True, user__is_active=True).first()
+
+
+def list_owner_candidates() -> QuerySet[User]:
+    """People who may be accountable for a key: active members."""
+    members = Membership.objects.filter(is_active=True).values("user_id")
+    return User.objects.filter(id__in=members, is_active=True).order_by("email")
+
+
+def list_consumers() -> QuerySet[Consumer]:
+    """Consumers of the bound tenant, newest first."""
+    return Consumer.objects.order_by("-created_at", "-id")
+
+
+def get_consumer(reference: str | UUID) -> Consumer:
+    """By id or slug."""
+    return get_by_reference(Consumer.objects.all(), reference)
+
+
+def list_tokens(consumer_id: UUID) -> QuerySet[ConsumerToken]:
+    """Tokens of one consumer, newest first; digests are not selected."""
+    return ConsumerToken.objects.filter(consumer_id=consumer_id).defer("digest").order_by("-created_at")
+
+
+def find_offboarding() -> Offboarding | None:
+    """The offboarding of the bound tenant, if it was started."""
+    return Offboarding.objects.first()
+
+
+def get_by_reference(queryset: QuerySet[object], reference: str | UUID) -> object:
+    """The row with this id or slug. Raises NotFound."""
+    identifier = parse_id(reference)
+    lookup = {"id": identifier} if identifier else {"slug": str(reference)[:60]}
+    found = None if "\0" in str(reference) else queryset.filter(**lookup).first()
+    if found is None:
+        raise NotFound
+    return found

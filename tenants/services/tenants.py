@@ -1,0 +1,129 @@
+"""Opening, editing, suspending and resuming a tenant. The end of a tenant is in `keys.services.offboarding`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+from audit.services.recording import Target, append
+from byok_portal.boundary import binding
+from byok_portal.boundary.operations import Absent, operation
+from byok_portal.boundary.permissions import Permission, Role
+from byok_portal.errors import Conflict, InvalidInput
+from tenants import rules, selectors
+from tenants.models import Tenant
+from tenants.services import members
+from tenants.states import TENANT_TRANSITIONS, TenantState
+
+if TYPE_CHECKING:
+    from datetime import date
+
+    from byok_portal.boundary.actors import Actor
+    from tenants.services.members import IssuedInvitation
+
+_NO_API = Absent("only platform staff open and end tenants, in the staff admin")
+
+
+@operation(
+    "tenant.open",
+    permission=Permission.TENANT_OPEN,
+    events=("tenant.opened", "member.invited"),
+    page="admin:tenants_tenant_add",
+    api=_NO_API,
+)
+def open_tenant(
+    *, actor: Actor, name: str, slug: str, contract_ends_on: date | None, owner_email: str
+) -> tuple[Tenant, IssuedInvitation]:
+    """Create the bound tenant (the door binds a new id) with its first owner, who is invited.
+
+    Raises InvalidInput for a taken slug, a past contract end or a malformed address.
+    """
+    tenant = Tenant(
+        id=binding.get_tenant(),
+        name=rules.require_text(name, field="name", maximum=120),
+        slug=rules.require_slug(slug),
+        contract_ends_on=rules.require_end_date(contract_ends_on, field="contract_ends_on", required=False),
+    )
+    email = rules.require_email(owner_email, field="owner_email")
+    _insert(tenant)
+    append(
+        actor=actor,
+        action="tenant.opened",
+        target=Target("tenant", tenant.id),
+        detail={"slug": tenant.slug, "contract_ends_on": str(tenant.contract_ends_on or "")},
+    )
+    return tenant, members.add(actor=actor, email=email, role=Role.OWNER)
+
+
+@operation(
+    "tenant.edit",
+    permission=Permission.TENANT_EDIT,
+    events=("tenant.edited",),
+    page="admin:tenants_tenant_change",
+    api=_NO_API,
+)
+def edit_tenant(*, actor: Actor, name: str, contract_ends_on: date | None) -> Tenant:
+    """Change the tenant's name or contract end. Raises InvalidInput for a past end."""
+    tenant = selectors.lock_tenant()
+    tenant.name = rules.require_text(name, field="name", maximum=120)
+    if contract_ends_on != tenant.contract_ends_on:
+        tenant.contract_ends_on = rules.require_end_date(contract_ends_on, field="contract_ends_on", required=False)
+    tenant.save(update_fields=["name", "contract_ends_on"])
+    detail = {"contract_ends_on": str(tenant.contract_ends_on or "")}
+    append(actor=actor, action="tenant.edited", target=Target("tenant", tenant.id), detail=detail)
+    return tenant
+
+
+@operation(
+    "tenant.suspend",
+    permission=Permission.TENANT_SUSPEND,
+    events=("tenant.suspended",),
+    page="admin:tenants_tenant_changelist",
+    api=_NO_API,
+)
+def suspend_tenant(*, actor: Actor) -> Tenant:
+    """Stop every use of the tenant's keys from this commit on."""
+    return move(actor=actor, to=TenantState.SUSPENDED, event="tenant.suspended")
+
+
+@operation(
+    "tenant.resume",
+    permission=Permission.TENANT_SUSPEND,
+    events=("tenant.resumed",),
+    page="admin:tenants_tenant_changelist",
+    api=_NO_API,
+)
+def resume_tenant(*, actor: Actor) -> Tenant:
+    """Allow the tenant's keys again."""
+    return move(actor=actor, to=TenantState.ACTIVE, event="tenant.resumed")
+
+
+def move(*, actor: Actor, to: TenantState, event: str, detail: dict[str, str] | None = None) -> Tenant:
+    """One transition of the bound tenant with its event. Raises Conflict when the state does not allow it."""
+    tenant = selectors.lock_tenant()
+    state = TenantState(tenant.state)
+    if to not in TENANT_TRANSITIONS[state]:
+        message = f"The tenant is {state.value}; it cannot become {to.value}."
+        raise Conflict(message, code="tenant_state")
+    tenant.state = to
+    tenant.save(update_fields=["state"])
+    append(actor=actor, action=event, target=Target("tenant", tenant.id), detail=detail)
+    return tenant
+
+
+def require_active() -> Tenant:
+    """The bound tenant, locked in share mode by its row; raises Conflict unless it is active."""
+    tenant = selectors.lock_tenant()
+    if tenant.state != TenantState.ACTIVE:
+        message = f"The tenant is {tenant.state}; nothing can be added or changed."
+        raise Conflict(message, code="tenant_not_active")
+    return tenant
+
+
+def _insert(tenant: Tenant) -> None:
+    from django.db import IntegrityError, transaction  # noqa: PLC0415  # the name clashes with errors.IntegrityError
+
+    try:
+        with transaction.atomic():
+            tenant.save(force_insert=True)
+    except IntegrityError:
+        raise InvalidInput("Slug is taken by another tenant.", code="slug_taken", field="slug") from None

@@ -1,0 +1,93 @@
+"""The database and the cast of every test. Each test commits for real, in tenants of its own; nothing is rolled back."""
+
+from __future__ import annotations
+
+import fcntl
+import hashlib
+import os
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import psycopg
+import pytest
+from psycopg import sql
+
+from byok_portal.quickstart import roles
+from tests import environment
+from tests.world import World
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+ROOT = Path(__file__).resolve().parent.parent
+
+
+@pytest.fixture(scope="session")
+def django_db_setup(django_db_blocker: Any) -> Iterator[None]:
+    """A database for this process, copied from a template that one process migrated as `byok_owner`."""
+    admin_url = os.environ["BYOK_TEST_ADMIN_URL"]
+    with Path(tempfile.gettempdir(), "byok-test-template.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        template = _template(admin_url)
+        with psycopg.connect(admin_url, autocommit=True) as admin:
+            name = sql.Identifier(environment.DATABASE)
+            admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
+            admin.execute(
+                sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER byok_owner").format(name, sql.Identifier(template))
+            )
+            roles.create_database(admin, environment.DATABASE)
+    with django_db_blocker.unblock():
+        yield
+
+
+def _template(admin_url: str) -> str:
+    """Name of a migrated template database for this exact schema; made on first use."""
+    sources = sorted(
+        path
+        for app in ("byok_portal", "tenants", "keys", "audit")
+        for path in (ROOT / app).rglob("*")
+        if path.suffix in {".py", ".toml"} and ("migrations" in path.parts or path.parent.name in {"boundary", "catalogue"})
+    )
+    digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
+    name = f"byok_template_{digest}"
+    with psycopg.connect(admin_url, autocommit=True) as admin:
+        done = admin.execute("SELECT 1 FROM pg_database WHERE datname = %s", [f"{name}_ok"]).fetchone()
+        if done:
+            return f"{name}_ok"
+        admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
+    roles.set_up(admin_url, name=name, passwords=environment.PASSWORDS)
+    urls = roles.login_urls(admin_url, name=name, passwords=environment.PASSWORDS)
+    command = [sys.executable, "manage.py", "migrate", "--database", "owner", "--verbosity", "0"]
+    subprocess.run(command, cwd=ROOT, env={**os.environ, **urls}, check=True)
+    with psycopg.connect(admin_url, autocommit=True) as admin:
+        old, new = sql.Identifier(name), sql.Identifier(f"{name}_ok")
+        admin.execute(sql.SQL("ALTER DATABASE {} RENAME TO {}").format(old, new))
+    return f"{name}_ok"
+
+
+@pytest.fixture(scope="session")
+def world_setup(django_db_setup: None) -> World:
+    """One world for the process: people, tenants and upstream servers are made on demand."""
+    return World()
+
+
+@pytest.fixture
+def world(world_setup: World) -> Iterator[World]:
+    """What a test makes its tenants with."""
+    yield world_setup
+    from django.db import connections  # noqa: PLC0415  # settings must be ready
+
+    for connection in connections.all(initialized_only=True):
+        if connection.in_atomic_block:
+            connection.close()
+
+
+@pytest.fixture
+def admin_connection() -> Iterator[psycopg.Connection]:
+    """A superuser's connection to this process's database: for attacks and for looking behind row-level security."""
+    parts = os.environ["BYOK_TEST_ADMIN_URL"].rsplit("/", 1)[0]
+    with psycopg.connect(f"{parts}/{environment.DATABASE}", autocommit=True) as connection:
+        yield connection

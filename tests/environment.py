@@ -1,0 +1,47 @@
+"""Sets up what tests run on before Django reads its settings: a throw-away PostgreSQL, roles, key file, addresses.
+
+Loaded by `-p tests.environment`. Tests run as the plain run-time role; the superuser is used to set up and to attack.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import tempfile
+from pathlib import Path
+
+from byok_portal.quickstart import roles, state
+from byok_portal.quickstart.postgres import Cluster
+from keys.wrappers.local import generate_key_file
+
+WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
+DATABASE = f"byok_test_{WORKER}"
+PASSWORDS = dict.fromkeys(roles.LOGINS, "only-on-this-machine")
+
+
+def prepare() -> None:
+    """Start the cluster (shared by all test processes) and put this process's settings into the environment."""
+    if "BYOK_TEST_ADMIN_URL" not in os.environ:
+        cluster = Cluster(state.state_folder("tests"), durable=False)
+        cluster.start()
+        os.environ["BYOK_TEST_ADMIN_URL"] = cluster.admin_url()
+    admin_url = os.environ["BYOK_TEST_ADMIN_URL"]
+    folder = Path(tempfile.mkdtemp(prefix="byok-test-"))
+    generate_key_file(folder / "keys.txt")
+    os.environ.update(
+        {
+            **roles.login_urls(admin_url, name=DATABASE, passwords=PASSWORDS),
+            "SECRET_KEY": secrets.token_urlsafe(48),
+            "BYOK_KEY_FILE": str(folder / "keys.txt"),
+            "EMAIL_URL": f"filemail://{folder}",
+            "BYOK_JOB_LEASE_SECONDS": "2",
+            "BASE_URL": "http://localhost:8000",
+            "ALLOWED_HOSTS": "localhost,127.0.0.1,testserver",
+            "CONN_MAX_AGE": "0",
+            "LOG_LEVEL": "INFO",
+        }
+    )
+    os.environ.pop("BYOK_BUILD", None)
+
+
+prepare()

@@ -1,0 +1,1 @@
+"""Tests of the quick start's own servers and supervisor."""

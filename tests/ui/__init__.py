@@ -1,0 +1,1 @@
+"""Tests of the look; `samples` is the contract between views and templates."""

@@ -1,0 +1,13 @@
+"""Realistic contexts for every page: the contract between the views and the templates, written as data."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from tests.ui.samples.audit import AUDIT_PAGES
+from tests.ui.samples.keys import KEY_PAGES
+from tests.ui.samples.plain import PLAIN_PAGES
+from tests.ui.samples.tenants import TENANT_PAGES
+
+PAGES: dict[str, tuple[str, dict[str, Any]]] = {**KEY_PAGES, **TENANT_PAGES, **AUDIT_PAGES, **PLAIN_PAGES}
+"""Name of the picture -> (template, context)."""

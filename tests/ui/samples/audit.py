@@ -1,0 +1,87 @@
+from __future__ import annotations
+
+from typing import Any
+
+from tests.ui.samples.shell import PAGER, before, page
+
+LEAF = (
+    '{"body":{"action":"key.used","actor":"consumer:0192f3c1","detail":{"scope":"files.read"},"id":"0192f3c1-77aa",'
+    '"outcome":"denied","priv":"9f3a","req":"0192f3c1","target":"key:0192a001","time":"2026-11-23T06:45:59Z"},'
+    '"prev":"b5bb9d8014a0f9b1d61e21e796d78dccdf1352f23cd32812f4850b878ae4944c","seq":1841,"tenant":"acme","v":1}'
+)
+HASH = "7d865e959b2466918c9863afca942d0fb89d7c9ac0c99bafc3749504ded97730"
+ROWS = [
+    {
+        "number": 1841,
+        "time": before(minutes=4),
+        "action": "key.used",
+        "outcome": "denied",
+        "outcome_label": "Denied",
+    }
+    | {"code": "scope_not_granted", "actor_label": "batch-vendor", "actor_kind": "Consumer", "url": "#"}
+    | {"target_label": "prod-chat-gateway", "scope": "files.read", "network": "203.0.113.9"},
+    {
+        "number": 1840,
+        "time": before(minutes=9),
+        "action": "key.used",
+        "outcome": "allowed",
+        "outcome_label": "Allowed",
+    }
+    | {
+        "actor_label": "support-agent",
+        "actor_kind": "Consumer",
+        "url": "#",
+        "target_label": "prod-chat-gateway",
+    }
+    | {"scope": "chat.write", "network": "10.20.4.7"},
+    {
+        "number": 1839,
+        "time": before(hours=2),
+        "action": "key.rotated",
+        "outcome": "done",
+        "outcome_label": "Done",
+    }
+    | {
+        "actor_label": "Tenant owner",
+        "actor_kind": "Person",
+        "url": "#",
+        "target_label": "claude-support-agent",
+    },
+]
+EMPTY: dict[str, str] = dict.fromkeys(
+    ("action", "outcome", "actor_kind", "key", "consumer", "from", "to"), ""
+)
+LIST: dict[str, Any] = page(
+    "Audit log",
+    filters=EMPTY,
+    action_options=[("key.used", "key.used"), ("key.rotated", "key.rotated")],
+    outcome_options=[("allowed", "Allowed"), ("denied", "Denied")],
+    actor_kind_options=[("person", "Person"), ("consumer", "Consumer")],
+    key_options=[("prod-chat-gateway", "prod-chat-gateway")],
+    consumer_options=[("support-agent", "support-agent")],
+    rows=ROWS,
+    pager=PAGER | {"label": "Newest first"},
+    export_url="#",
+    verify_url="#",
+    clear_url="#",
+)
+AUDIT_PAGES: dict[str, tuple[str, dict[str, Any]]] = {
+    "audit": ("audit/list.html", LIST),
+    "audit_no_result": (
+        "audit/list.html",
+        LIST | {"rows": [], "is_filtered": True, "errors": ["from: not a date"]},
+    ),
+    "audit_first": ("audit/list.html", LIST | {"rows": []}),
+    "entry": (
+        "audit/detail.html",
+        page("Audit log", "Entry 1841", entry=ROWS[0], leaf=LEAF, hash=HASH, previous_hash=HASH[::-1])
+        | {"proof_url": "#", "newer_url": "#", "older_url": "#"}
+        | {
+            "facts": [
+                ("Actor", "batch-vendor (consumer)"),
+                ("Key", "prod-chat-gateway"),
+                ("Scope", "files.read"),
+            ]
+        },
+    ),
+}
