@@ -2,9 +2,46 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from django.urls import path
+from drf_spectacular.views import SpectacularJSONAPIView
 
-if TYPE_CHECKING:
-    from django.urls import URLPattern
+from audit.api import views as audit
+from keys.api import uses
+from keys.api import views as keys
+from tenants.api import views as tenants
 
-urlpatterns: list[URLPattern] = []
+_T = "tenants/<str:tenant>/"
+_K = f"{_T}keys/<str:key>/"
+_C = f"{_T}consumers/<str:consumer>/"
+
+urlpatterns = [
+    path("openapi.json", SpectacularJSONAPIView.as_view(authentication_classes=[]), name="openapi"),
+    path("providers/", keys.Providers.as_view(), name="providers"),
+    path("providers/<str:provider>/", keys.ProviderDetail.as_view(), name="provider"),
+    path("introspect/", uses.Introspect.as_view(), name="introspect"),
+    path("tenants/", tenants.Tenants.as_view(), name="tenants"),
+    path(_T, tenants.TenantDetail.as_view(), name="tenant"),
+    path(f"{_T}offboarding/", keys.OffboardingDetail.as_view(), name="offboarding"),
+    path(f"{_T}consumers/", tenants.Consumers.as_view(), name="consumers"),
+    path(_C, tenants.ConsumerDetail.as_view(), name="consumer"),
+    path(f"{_C}end/", keys.ConsumerEnd.as_view(), name="consumer-end"),
+    path(f"{_C}tokens/", tenants.ConsumerTokens.as_view(), name="consumer-tokens"),
+    path(f"{_C}tokens/<uuid:token>/revoke/", tenants.ConsumerTokenRevoke.as_view(), name="consumer-token-revoke"),
+    path(f"{_T}keys/", keys.Keys.as_view(), name="keys"),
+    path(_K, keys.KeyDetail.as_view(), name="key"),
+    path(f"{_K}proof/", keys.KeyProof.as_view(), name="key-proof"),
+    path(f"{_K}versions/", keys.KeyVersions.as_view(), name="key-versions"),
+    path(f"{_K}versions/<int:number>/revoke/", keys.KeyVersionRevoke.as_view(), name="key-version-revoke"),
+    path(f"{_K}activate/", keys.KeyActivate.as_view(), name="key-activate"),
+    path(f"{_K}suspend/", keys.KeySuspend.as_view(), name="key-suspend"),
+    path(f"{_K}resume/", keys.KeyResume.as_view(), name="key-resume"),
+    path(f"{_K}revoke/", keys.KeyRevoke.as_view(), name="key-revoke"),
+    path(f"{_K}compromise/", keys.KeyCompromise.as_view(), name="key-compromise"),
+    path(f"{_K}withdraw/", keys.KeyWithdraw.as_view(), name="key-withdraw"),
+    path(f"{_K}grants/", keys.Grants.as_view(), name="grants"),
+    path(f"{_K}grants/<uuid:grant>/end/", keys.GrantEnd.as_view(), name="grant-end"),
+    path(f"{_K}use/", uses.KeyUse.as_view(), name="key-use"),
+    path(f"{_K}proxy/<path:path>", uses.KeyProxy.as_view(), name="key-proxy"),
+    path(f"{_T}audit/events/", audit.Events.as_view(), name="audit-events"),
+    path(f"{_T}audit/events/<uuid:event>/", audit.EventDetail.as_view(), name="audit-event"),
+]

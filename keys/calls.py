@@ -1,4 +1,5 @@
-"""Call patterns: which HTTP calls a scope allows. Default deny; a path that two parsers could read differently is refused.
+"""Call patterns: which HTTP calls a scope allows. Default deny; a path that two parsers could read
+differently is refused.
 
 Pure. Must never decode, clean up or repair a path: it is either plain or refused.
 """
@@ -6,12 +7,14 @@ Pure. Must never decode, clean up or repair a path: it is either plain or refuse
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from typing import Final, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 from urllib.parse import unquote_plus
 
 from byok_portal.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable, Mapping
 
 METHODS: Final = frozenset({"GET", "HEAD", "POST", "PUT", "PATCH", "DELETE", "LIST", "SCAN"})
 MAX_PATH: Final = 2048
@@ -31,13 +34,15 @@ class ScopeCalls(Protocol):
     """What `find_scopes` needs of a scope."""
 
     @property
-    def id(self) -> str: ...
+    def id(self) -> str: ...  # noqa: D102  # the class says it
     @property
-    def calls(self) -> tuple[str, ...]: ...
+    def calls(self) -> tuple[str, ...]: ...  # noqa: D102  # the class says it
 
 
 def check_path(path: str) -> str:
-    """The path unchanged when every server reads it the same way. Raises InvalidInput `unsafe_path` otherwise."""
+    """The path unchanged when every server reads it the same way. Raises InvalidInput `unsafe_path`
+    otherwise.
+    """
     if len(path) > MAX_PATH:
         raise InvalidInput("The path is too long", code="path_too_long", field="path")
     *head, last = _split(path) or [""]
@@ -51,7 +56,7 @@ def check_path(path: str) -> str:
 def check_query(query: str) -> str:
     """The query string unchanged when it is well formed. Raises InvalidInput `unsafe_query` otherwise."""
     plain = len(query) <= MAX_QUERY and _QUERY.fullmatch(query) and not _PERCENT.search(query)
-    if not plain or any(ord(c) < 32 or ord(c) == 127 for c in unquote_plus(query)):
+    if not plain or not unquote_plus(query).isprintable():
         raise InvalidInput(
             "The query string is too long or holds unsafe characters", code="unsafe_query", field="query"
         )
@@ -76,7 +81,8 @@ class QueryCondition:
 class CallPattern:
     """One method and path template, such as `GET /v1/{mount}/data/{prefix}{path...}`.
 
-    `{mount}` and `{prefix}` named in the parameters are literal (a parameter may hold several segments, or none);
+    `{mount}` and `{prefix}` named in the parameters are literal (a parameter may hold several segments, or
+    none);
     any other `{name}` is exactly one segment; a final `{path...}` is one segment or more.
     """
 
@@ -113,11 +119,11 @@ class CallPattern:
             return False
         if method != self.method or not all(condition.holds(pairs) for condition in self.conditions):
             return False
-        if segments[-1:] == [""] and self._lists(pairs):
+        if segments[-1:] == [""] and self._lists():
             segments = segments[:-1]
         return _match(self._bind(parameters), segments)
 
-    def _lists(self, pairs: list[tuple[str, str]]) -> bool:
+    def _lists(self) -> bool:
         # Only listings may end in a slash: OpenBao adds it itself, so both spellings are the same call.
         return self.method in {"LIST", "SCAN"} or any(
             not c.forbidden and c.name == "list" for c in self.conditions

@@ -1,20 +1,24 @@
 """What a pasted credential looks like: form, provider, mode. Pure.
 
-Must never put any part of the secret into a message, and never guess: an unknown form is refused where forms are known.
+Must never put any part of the secret into a message, and never guess: an unknown form is refused where
+forms are known.
 """
 
 from __future__ import annotations
 
 import re
 import zlib
-from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from byok_portal.boundary.secrets import Secret
 from byok_portal.errors import InvalidInput
-from keys.catalogue import ProviderEntry, Shape
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from byok_portal.boundary.secrets import Secret
+    from keys.catalogue import ProviderEntry, Shape
 
 MAX_BYTES: Final = 16 * 1024
 HINT_MIN_LENGTH: Final = 20
@@ -22,6 +26,7 @@ HINT_LENGTH: Final = 4
 PRODUCTION: Final = "production"
 _BASE62: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _CRC_LENGTH: Final = 6
+_CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -94,7 +99,7 @@ def _check_form(plaintext: Secret) -> str:
         raise _refuse("secret_empty", "Paste the secret")
     if len(raw) > MAX_BYTES:
         raise _refuse("secret_too_long", "The secret is longer than 16 KiB")
-    if any(byte < 32 or byte == 127 for byte in raw):
+    if _CONTROL.search(raw):
         raise _refuse(
             "secret_has_control_characters", "The secret holds a line break or another control character"
         )

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 import os
 import secrets
+import subprocess
+import sys
 import tempfile
 from pathlib import Path
 
@@ -42,6 +44,16 @@ def prepare() -> None:
         }
     )
     os.environ.pop("BYOK_BUILD", None)
+    _collect_static()
+
+
+def _collect_static() -> None:
+    """Hashed static files, as in production; collected once for all test processes."""
+    if "STATIC_ROOT" in os.environ:
+        return
+    os.environ["STATIC_ROOT"] = str(state.state_folder("tests-static"))
+    command = [sys.executable, "manage.py", "collectstatic", "--noinput", "--verbosity", "0"]
+    subprocess.run(command, cwd=state.CHECKOUT, check=True)
 
 
 prepare()

@@ -4,19 +4,18 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar
 
 from django.db import IntegrityError, transaction
-from rest_framework.authentication import BaseAuthentication
 from rest_framework.pagination import CursorPagination
 from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from byok_portal import errors
-from byok_portal.boundary import binding, directory, operations
+from byok_portal.boundary import binding, operations
+from byok_portal.boundary.authentication import BearerAuthentication
 from byok_portal.boundary.identifiers import parse_id
 from byok_portal.boundary.models import IdempotencyRecord
-from byok_portal.boundary.requests import origin_of
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -27,18 +26,9 @@ if TYPE_CHECKING:
     from byok_portal.boundary.directory import Bearer
     from byok_portal.boundary.permissions import Permission
 
+P = ParamSpec("P")
+R = TypeVar("R")
 MAX_IDEMPOTENCY_KEY = 200
-
-
-class BearerAuthentication(BaseAuthentication):
-    """`Authorization: Bearer byok_live_…` and nothing else: no cookie, no basic, no query parameter."""
-
-    def authenticate(self, request: Request) -> tuple[Actor, Bearer]:
-        bearer = directory.get().get_bearer(request.META.get("HTTP_AUTHORIZATION"), origin_of(request))
-        return bearer.actor, bearer
-
-    def authenticate_header(self, request: Request) -> str:  # noqa: ARG002  # DRF's signature
-        return 'Bearer realm="byok-portal"'
 
 
 class Pages(CursorPagination):
@@ -56,6 +46,7 @@ class PortalView(APIView):
     authentication_classes: ClassVar = [BearerAuthentication]
     permission_classes: ClassVar = []
     reads: ClassVar[Permission | None] = None
+    reads_in_transaction: ClassVar[bool] = True
     stores_answer: ClassVar[bool] = True
     bearer: Bearer
 
@@ -77,12 +68,18 @@ class PortalView(APIView):
         self._stack.enter_context(binding.bind_tenant(self.bearer.tenant_id))
         if request.method in {"GET", "HEAD", "OPTIONS"}:
             self._require(self.reads)
-            self._stack.enter_context(binding.reading())
+            if self.reads_in_transaction:
+                self._stack.enter_context(binding.reading())
 
     @property
     def actor(self) -> Actor:
         """The consumer that calls."""
         return self.bearer.actor
+
+    def read(self, select: Callable[P, R], *args: P.args, **kwargs: P.kwargs) -> R:
+        """Run a selector in a transaction of its own, before an operation opens its."""
+        with binding.reading():
+            return select(*args, **kwargs)
 
     def once(self, call: Callable[[], Response]) -> Response:
         """Run a write once per `Idempotency-Key`: a repeat gets the first answer, another body a conflict."""

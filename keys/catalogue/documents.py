@@ -1,13 +1,18 @@
-"""Frozen dataclasses to JSON documents and back, guided by their annotations. Names the field and rule that breaks."""
+"""Frozen dataclasses to JSON documents and back, guided by their annotations. Names the field and rule that
+breaks.
+"""
+# ruff: noqa: ANN401  # an annotation at run time has no type of its own
 
 from __future__ import annotations
 
 import dataclasses
 import types
-from typing import Any, TypeVar, get_args, get_origin, get_type_hints
+from typing import TYPE_CHECKING, Any, TypeVar, get_args, get_origin, get_type_hints
 
 from byok_portal.errors import InvalidInput
-from keys.catalogue.entries import Json
+
+if TYPE_CHECKING:
+    from keys.catalogue.entries import Json
 
 T = TypeVar("T")
 
@@ -36,7 +41,9 @@ def build(kind: type[T], document: object, field: str) -> T:
 
 
 def dump(value: object) -> Json:
-    """The JSON form: dataclasses become tables, tuples lists, pairs of tuples tables; defaults are left out."""
+    """The JSON form: dataclasses become tables, tuples lists, pairs of tuples tables; defaults are left
+    out.
+    """
     if dataclasses.is_dataclass(value) and not isinstance(value, type):
         kept = [each for each in dataclasses.fields(value) if getattr(value, each.name) != each.default]
         hints = get_type_hints(type(value))
@@ -56,7 +63,7 @@ def _dump_as(hint: Any, value: Any) -> Json:
 def _is_table(hint: Any) -> bool:
     """`tuple[tuple[str, X], ...]` is a frozen table."""
     inner = get_args(hint)[0] if get_origin(hint) is tuple else None
-    return get_origin(inner) is tuple and len(get_args(inner)) == 2 and get_args(inner)[1] is not Ellipsis
+    return get_origin(inner) is tuple and Ellipsis not in get_args(inner)
 
 
 def _convert(hint: Any, value: object, field: str) -> object:

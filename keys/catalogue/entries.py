@@ -1,11 +1,13 @@
-"""The provider catalogue's types. Frozen data only: what the portal knows of a provider, never anyone's secret."""
+"""The provider catalogue's types. Frozen data only: what the portal knows of a provider, never anyone's
+secret.
+"""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import TypeAlias
 
-Json: TypeAlias = None | bool | int | float | str | list["Json"] | dict[str, "Json"]
+Json: TypeAlias = bool | int | float | str | list["Json"] | dict[str, "Json"] | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -72,7 +74,7 @@ class GroupEntry:
 
 @dataclass(frozen=True, slots=True)
 class Capability:
-    """Rights on one OpenBao path that a scope needs. All scopes on a path share out its rights, none twice."""
+    """Rights on one OpenBao path that a scope needs. The scopes share out a path's rights, none twice."""
 
     path: str
     needs: tuple[str, ...]
@@ -108,9 +110,11 @@ class Sentinel:
 
 @dataclass(frozen=True, slots=True)
 class ProbeSpec:
-    """A read-only question to the provider and how to read the answer. Sources are `json:a.b` or `header:name`.
+    """A read-only question to the provider and how to read the answer. Sources are `json:a.b` or
+    `header:name`.
 
-    `limited` statuses mean: valid, but not permitted to ask. `dead_errors`, when given, are the only error codes
+    `limited` statuses mean: valid, but not permitted to ask. `dead_errors`, when given, are the only error
+    codes
     that prove the credential dead; other refusals (an IP allow-list, say) answer with the same status.
     """
 
@@ -136,7 +140,8 @@ class ProbeSpec:
 class RevokeSpec:
     """How the provider kills the credential, asked with the credential itself.
 
-    `accepted` statuses mean: heard, not yet done. A `body` may hold `{secret}`; without `authenticated` it must.
+    `accepted` statuses mean: heard, not yet done. A `body` may hold `{secret}`; without `authenticated` it
+    must.
     """
 
     method: str
@@ -150,7 +155,9 @@ class RevokeSpec:
 
 @dataclass(frozen=True, slots=True)
 class ProviderEntry:
-    """One provider, complete. `rotation_class` is A to E as in the documentation; `revoke_note` says it in words."""
+    """One provider, complete. `rotation_class` is A to E as in the documentation; `revoke_note` says it in
+    words.
+    """
 
     slug: str
     name: str

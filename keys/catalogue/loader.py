@@ -5,23 +5,30 @@ from __future__ import annotations
 import hashlib
 import json
 import tomllib
-from collections.abc import Mapping
 from functools import cache
 from importlib.resources import files
 from types import MappingProxyType
+from typing import TYPE_CHECKING
 
 from keys.catalogue.documents import broken, build, dump
 from keys.catalogue.entries import Json, ProviderEntry
 from keys.catalogue.rules import check_entry
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
 
 def load_catalogue() -> dict[str, ProviderEntry]:
-    """The entries that ship with the portal, by slug, in the files' order. A fresh dict; the entries are frozen."""
+    """The entries that ship with the portal, by slug, in the files' order. A fresh dict; the entries are
+    frozen.
+    """
     return dict(_shipped())
 
 
 def parse_entry(document: Mapping[str, object]) -> ProviderEntry:
-    """A checked entry from a JSON or TOML document. Raises InvalidInput with the field's path and the rule's code."""
+    """A checked entry from a JSON or TOML document. Raises InvalidInput with the field's path and the
+    rule's code.
+    """
     return check_entry(build(ProviderEntry, dict(document), ""))
 
 

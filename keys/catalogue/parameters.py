@@ -1,12 +1,18 @@
-"""The values that a key gives to its provider's parameters, such as an OpenBao mount. Checked once, at registration."""
+"""The values that a key gives to its provider's parameters, such as an OpenBao mount. Checked once, at
+registration.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
 from byok_portal.errors import InvalidInput
-from keys.catalogue.entries import ProviderEntry
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from keys.catalogue.entries import ProviderEntry
 
 
 def check_parameters(entry: ProviderEntry, values: Mapping[str, str]) -> dict[str, str]:
@@ -25,7 +31,8 @@ def check_parameters(entry: ProviderEntry, values: Mapping[str, str]) -> dict[st
         value = values.get(parameter.name, parameter.default).strip()
         if not re.fullmatch(parameter.pattern, value, re.ASCII):
             field = f"parameters.{parameter.name}"
-            raise InvalidInput(f"{parameter.label}: {parameter.help}", code="parameter_format", field=field)
+            msg = f"{parameter.label}: {parameter.help}"
+            raise InvalidInput(msg, code="parameter_format", field=field)
         if value or not parameter.any_when_empty:
             checked[parameter.name] = value
     return checked

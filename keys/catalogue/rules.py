@@ -1,25 +1,48 @@
-"""The rules of a catalogue entry beyond its types. Platform staff add entries as JSON, so nothing here is taken on trust."""
+"""The rules of a catalogue entry beyond its types. Platform staff add entries as JSON, so nothing here is
+taken on trust.
+"""
 
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable
-from typing import Final
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
 
+from byok_portal.errors import InvalidInput
 from keys.calls import CallPattern, check_path
 from keys.catalogue.documents import broken
-from keys.catalogue.entries import ProbeSpec, ProviderEntry, RevokeSpec, ScopeEntry
 from keys.upstream.endpoints import validate_endpoint
-from byok_portal.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from keys.catalogue.entries import ProbeSpec, ProviderEntry, RevokeSpec, ScopeEntry
 
 ADAPTERS: Final = ("openbao", "declared", "none")
 MODES: Final = ("", "live", "test", "admin")
 CHECKSUMS: Final = ("", "github-crc32")
+RISKS: Final = (1, 2, 3, 4)
 MAX_PATTERN: Final = 200
 # Headers that frame the message or name the caller: an entry that set one could smuggle a second request.
 FORBIDDEN_HEADERS: Final = frozenset(
-    "host content-length transfer-encoding connection te trailer upgrade cookie set-cookie proxy-authorization "
-    "user-agent x-http-method-override x-http-method x-method-override forwarded x-forwarded-for".split()
+    [
+        "host",
+        "content-length",
+        "transfer-encoding",
+        "connection",
+        "te",
+        "trailer",
+        "upgrade",
+        "cookie",
+        "set-cookie",
+        "proxy-authorization",
+        "user-agent",
+        "x-http-method-override",
+        "x-http-method",
+        "x-method-override",
+        "forwarded",
+        "x-forwarded-for",
+    ]
 )
 _SLUG = re.compile(r"[a-z][a-z0-9-]{0,39}")
 _SCOPE_ID = re.compile(r"[a-z][a-z0-9_-]*(:[a-z][a-z0-9_-]*)+")
@@ -83,7 +106,8 @@ def _check_reach(entry: ProviderEntry) -> None:
     for parameter in entry.parameters:
         _check_regex(f"parameters.{parameter.name}.pattern", parameter.pattern)
         if not re.fullmatch(parameter.pattern, parameter.default):
-            raise broken(f"parameters.{parameter.name}.default", "pattern", "must match its own pattern")
+            msg = f"parameters.{parameter.name}.default"
+            raise broken(msg, "pattern", "must match its own pattern")
 
 
 def _check_references(entry: ProviderEntry) -> None:
@@ -102,19 +126,21 @@ def _check_references(entry: ProviderEntry) -> None:
 
 def _check_scope(entry: ProviderEntry, scope: ScopeEntry, field: str) -> None:
     _matches(f"{field}.id", scope.id, _SCOPE_ID)
-    if not 1 <= scope.risk <= 4:
-        raise broken(f"{field}.risk", "range", "must be 1 (low) to 4 (critical)")
+    if scope.risk not in RISKS:
+        msg = f"{field}.risk"
+        raise broken(msg, "range", "must be 1 (low) to 4 (critical)")
     if not scope.calls:
-        raise broken(f"{field}.calls", "empty", "must allow at least one call")
+        msg = f"{field}.calls"
+        raise broken(msg, "empty", "must allow at least one call")
     for call in scope.calls:
         try:
             pattern = CallPattern.parse(call)
         except InvalidInput as error:
-            raise broken(f"{field}.calls", error.code, error.detail) from None
+            msg = f"{field}.calls"
+            raise broken(msg, error.code, error.detail) from None
         if "prefix" in pattern.variables and "prefix" not in {each.name for each in entry.parameters}:
-            raise broken(
-                f"{field}.calls", "unknown_parameter", "{prefix} is not a parameter of this provider"
-            )
+            msg = f"{field}.calls"
+            raise broken(msg, "unknown_parameter", "{prefix} is not a parameter of this provider")
 
 
 def _check_adapter(entry: ProviderEntry) -> None:
@@ -135,7 +161,10 @@ def _check_probe(probe: ProbeSpec, entry: ProviderEntry) -> None:
     groups = [set(probe.valid), set(probe.limited), set(probe.invalid)]
     if len(set().union(*groups)) != sum(map(len, groups)):
         raise broken("probe.invalid", "overlap", "a status can mean one thing only")
-    if any(status == 429 or status >= 500 for status in probe.invalid):
+    if any(
+        status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR
+        for status in probe.invalid
+    ):
         raise broken("probe.invalid", "not_a_verdict", "429 and 5xx say nothing about a credential")
     named = (probe.ok, probe.error, probe.account_label, probe.expires, probe.scopes)
     for source in (*probe.account_id, *(source for _, source in probe.evidence), *filter(None, named)):
@@ -158,7 +187,8 @@ def _check_call(field: str, method: str, path: str) -> None:
     try:
         check_path(path)
     except InvalidInput as error:
-        raise broken(f"{field}.path", error.code, error.detail) from None
+        msg = f"{field}.path"
+        raise broken(msg, error.code, error.detail) from None
 
 
 def _check_regex(field: str, pattern: str) -> None:

@@ -2,15 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from types import MappingProxyType
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from keys.catalogue import ProviderEntry
-from keys.providers.contract import Adapter
 from keys.providers.declared.adapter import DeclaredAdapter
 from keys.providers.manual.adapter import ManualAdapter
 from keys.providers.openbao.adapter import OpenBaoAdapter
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from keys.catalogue import ProviderEntry
+    from keys.providers.contract import Adapter
 
 _ADAPTERS: Final[Mapping[str, Adapter]] = MappingProxyType(
     {"openbao": OpenBaoAdapter(), "declared": DeclaredAdapter(), "none": ManualAdapter()}

@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
-from keys.catalogue import ProviderEntry
 from keys.providers.contract import Excess, ProbeResult
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+
+    from keys.catalogue import ProviderEntry
 
 
 @dataclass(frozen=True, slots=True)
 class Comparison:
-    """`missing` scopes were chosen but are not held. `known` False: the provider cannot tell, both lists may be short."""
+    """`missing` scopes were chosen but are not held. `known` False: the provider cannot tell, both lists
+    may be short.
+    """
 
     missing: tuple[str, ...]
     excess: tuple[Excess, ...]

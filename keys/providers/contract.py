@@ -1,17 +1,22 @@
-"""What every provider adapter promises. Results never hold the secret, and `unknown` is said whenever it is true."""
+"""What every provider adapter promises. Results never hold the secret, and `unknown` is said whenever it is
+true.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from datetime import datetime
 from enum import StrEnum
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
-from byok_portal.boundary.secrets import Secret
-from keys.catalogue import ProviderEntry
-from keys.catalogue.entries import Json
-from keys.upstream.http import Limits
+from keys.upstream.http import PROBE_LIMITS, Limits
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from datetime import datetime
+
+    from byok_portal.boundary.secrets import Secret
+    from keys.catalogue import ProviderEntry
+    from keys.catalogue.entries import Json
 
 
 class UpstreamStatus(StrEnum):
@@ -35,7 +40,7 @@ class Upstream:
     base_url: str
     parameters: Mapping[str, str] = field(default_factory=dict)
     allow_private: bool = False
-    limits: Limits = Limits()
+    limits: Limits = PROBE_LIMITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,7 +53,9 @@ class Account:
 
 @dataclass(frozen=True, slots=True)
 class Excess:
-    """A right that nobody chose, in plain words. `scope` is empty when it belongs to no scope of the catalogue."""
+    """A right that nobody chose, in plain words. `scope` is empty when it belongs to no scope of the
+    catalogue.
+    """
 
     scope: str
     says: str
@@ -59,7 +66,8 @@ class Excess:
 class ProbeResult:
     """What one look showed. `code` and `reason` say why, for people and programs; empty for a plain valid.
 
-    `effective_scopes` None: the provider cannot tell. `partial_scopes` are held in part only: not enough to use,
+    `effective_scopes` None: the provider cannot tell. `partial_scopes` are held in part only: not enough to
+    use,
     enough to be excess. `excess` here holds rights outside all scopes; `compare` gives the complete list.
     """
 
@@ -94,14 +102,18 @@ class RevokeResult:
 
 
 class Adapter(Protocol):
-    """One provider's doors. No method changes anything upstream except `revoke` and what `call` is told to send.
+    """One provider's doors. No method changes anything upstream except `revoke` and what `call` is told to
+    send.
 
-    `probe`, `revoke` and `confirm` never raise for an upstream that is down: they answer unreachable or not done.
+    `probe`, `revoke` and `confirm` never raise for an upstream that is down: they answer unreachable or not
+    done.
     A refused endpoint raises InvalidInput in all of them.
     """
 
     def probe(self, upstream: Upstream, plaintext: Secret, nonce: str) -> ProbeResult:
-        """Looks, read-only. The nonce travels in the User-Agent so that the customer finds the look in his own log."""
+        """Looks, read-only. The nonce travels in the User-Agent so that the customer finds the look in his
+        own log.
+        """
         ...
 
     def call(
@@ -114,7 +126,9 @@ class Adapter(Protocol):
         headers: Mapping[str, str] | None = None,
         body: bytes | None = None,
     ) -> CallResult:
-        """Makes a call that `calls.find_scopes` has already allowed. Raises UpstreamUnavailable, InvalidInput."""
+        """Makes a call that `calls.find_scopes` has already allowed. Raises UpstreamUnavailable,
+        InvalidInput.
+        """
         ...
 
     def revoke(self, upstream: Upstream, plaintext: Secret) -> RevokeResult:

@@ -6,16 +6,19 @@ Must never let the credential leave in an answer: OpenBao's lookup-self, for one
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
-from typing import Final
+from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
-from byok_portal.boundary.secrets import Secret
 from byok_portal.errors import InvalidInput, UpstreamUnavailable
 from keys.calls import check_path, check_query
-from keys.catalogue import ProviderEntry
 from keys.providers.contract import CallResult, Upstream
 from keys.upstream import http
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from byok_portal.boundary.secrets import Secret
+    from keys.catalogue import ProviderEntry
 
 REQUEST_HEADERS: Final = frozenset({"accept", "content-type"})
 RESPONSE_HEADERS: Final = frozenset(
@@ -48,7 +51,7 @@ def proof_agent(nonce: str) -> str:
     return f"{http.USER_AGENT} (proof {nonce})"
 
 
-def proxy(
+def proxy(  # noqa: PLR0913  # a call has that many parts
     upstream: Upstream,
     plaintext: Secret,
     *,

@@ -1,1 +1,3 @@
-"""The way out: every byte that leaves for a provider goes through `http.send`. No other module opens a socket."""
+"""The way out: every byte that leaves for a provider goes through `http.send`. No other module opens a
+socket.
+"""

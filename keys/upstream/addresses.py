@@ -1,4 +1,4 @@
-"""Which network addresses the portal may call. Must never trust a name: only resolved addresses are judged."""
+"""Which addresses the portal may call. Must never trust a name: only resolved addresses are judged."""
 
 from __future__ import annotations
 
@@ -20,9 +20,10 @@ PRIVATE: Final = LOOPBACK + _networks(
 )
 # Cloud metadata services that live outside link-local: AWS (IPv6), Alibaba, Azure wire server, GCP (IPv6).
 METADATA: Final = _networks("fd00:ec2::254/128", "100.100.100.200/32", "168.63.129.16/32", "fd20:ce::254/128")
-# Tunnels hide an IPv4 target inside; nobody needs them to reach a provider. 6to4, Teredo, 6to4 relay, v4-compatible,
-# local-use NAT64 (its operator decides where it leads).
-TUNNELS: Final = _networks("2002::/16", "2001::/32", "192.88.99.0/24", "::/96", "64:ff9b:1::/48")
+# Tunnels hide an IPv4 target inside; nobody needs them to reach a provider. 6to4, Teredo, 6to4 relay,
+# v4-compatible,
+# local-use NAT64 (its operator decides where it leads). fec0::/10 is the site-local range of old.
+TUNNELS: Final = _networks("2002::/16", "2001::/32", "192.88.99.0/24", "::/96", "64:ff9b:1::/48", "fec0::/10")
 NAT64: Final = ipaddress.IPv6Network("64:ff9b::/96")
 _ISATAP: Final = (0x00005EFE, 0x02005EFE)
 
@@ -37,7 +38,7 @@ def find_refusal(address: Address, *, allow_private: bool) -> str | None:
     inner = _unwrap(address)
     if _within(inner, METADATA) or inner.is_link_local:
         return "a link-local or cloud metadata address"
-    if _within(inner, LOOPBACK + PRIVATE):
+    if _within(inner, PRIVATE):
         return None if allow_private else "an address of a private network"
     if inner.is_multicast or inner.is_unspecified or inner.is_reserved:
         return "a multicast, unspecified or reserved address"
@@ -62,4 +63,4 @@ def _within(address: Address, networks: tuple[Network, ...]) -> bool:
 
 
 def _is_isatap(address: Address) -> bool:
-    return address.version == 6 and (int(address) >> 32) & 0xFFFFFFFF in _ISATAP
+    return isinstance(address, ipaddress.IPv6Address) and (int(address) >> 32) & 0xFFFFFFFF in _ISATAP

@@ -1,16 +1,20 @@
-"""Idle connections, few and short-lived. A connection is shared only for the same checked address, port and name."""
+"""Idle connections, few and short-lived. A connection is shared only for the same checked address, port and
+name.
+"""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import OrderedDict
-from typing import Final, NamedTuple
+from typing import TYPE_CHECKING, Final, NamedTuple
 
-from urllib3.connection import HTTPConnection
+if TYPE_CHECKING:
+    from urllib3.connection import HTTPConnection
 
 MAX_IDLE: Final = 32
-# Shorter than any server's keep-alive we know of: there are no retries, so a stale connection would be a failed call.
+# Shorter than any server's keep-alive we know of: there are no retries, so a stale connection would be a
+# failed call.
 MAX_IDLE_SECONDS: Final = 4.0
 
 
@@ -40,6 +44,14 @@ class Pool:
             return connection
         connection.close()
         return None
+
+    def clear(self) -> None:
+        """Closes every idle connection."""
+        with self._lock:
+            dropped = [connection for connection, _ in self._idle.values()]
+            self._idle.clear()
+        for each in dropped:
+            each.close()
 
     def release(self, key: PoolKey, connection: HTTPConnection) -> None:
         """Keeps the connection when it can be used again; closes it, or the one it replaces, when not."""

@@ -1,4 +1,6 @@
-"""Customer-given base URLs: one spelling per endpoint, odd spellings refused. Resolves no names; `http.send` does."""
+"""Customer-given base URLs: one spelling per endpoint, odd spellings refused. Resolves no names;
+`http.send` does.
+"""
 
 from __future__ import annotations
 
@@ -13,6 +15,7 @@ from keys.calls import check_path
 from keys.upstream.addresses import Address, find_refusal
 
 MAX_URL: Final = 2048
+MAX_HOST: Final = 253  # RFC 1035, without the final dot
 _LABEL = re.compile(r"(?!-)[a-z0-9_-]{1,63}(?<!-)")
 _LOCAL_NAMES: Final = ("localhost", "localhost.localdomain")
 
@@ -40,8 +43,10 @@ class Target:
         return _find_address(self.host)
 
 
-def validate_endpoint(url: str, allow_private: bool) -> str:
-    """The normal form of a base URL (`https://host[:port][/path]`). Raises InvalidInput on field `endpoint`."""
+def validate_endpoint(url: str, allow_private: bool) -> str:  # noqa: FBT001  # reads well at every call
+    """The normal form of a base URL (`https://host[:port][/path]`). Raises InvalidInput on field
+    `endpoint`.
+    """
     target = parse_target(url)
     if target.query or "?" in url:
         raise refuse("query", "Give the base address only, without a query string")
@@ -54,12 +59,11 @@ def validate_endpoint(url: str, allow_private: bool) -> str:
 
 
 def parse_target(url: str) -> Target:
-    """Takes a URL apart. Raises InvalidInput for user info, fragments, control characters and odd host spellings."""
-    if (
-        len(url) > MAX_URL
-        or not url.isascii()
-        or any(ord(c) <= 32 or ord(c) == 127 or c in '\\"<>^`{|}' for c in url)
-    ):
+    """Takes a URL apart. Raises InvalidInput for user info, fragments, control characters and odd host
+    spellings.
+    """
+    plain = len(url) <= MAX_URL and url.isascii() and url.isprintable()
+    if not plain or any(c in ' \\"<>^`{|}' for c in url):
         raise refuse("malformed", "The address is too long or holds characters that do not belong in a URL")
     try:
         parts = urlsplit(url)
@@ -83,7 +87,7 @@ def parse_target(url: str) -> Target:
 
 
 def check_scheme(target: Target, *, allow_private: bool) -> None:
-    """https always; http only where private networks are allowed (the address itself is judged on sending)."""
+    """Https always; http only where private networks are allowed (the address is judged on sending)."""
     if target.scheme != "https" and not allow_private:
         raise refuse("scheme", "The address must start with https://")
 
@@ -112,12 +116,14 @@ def _check_base_path(path: str) -> str:
 
 
 def _check_host(host: str) -> str:
-    """Names and ordinary addresses. `0x7f.1`, `2130706433` and `127.1` are resolved by libc, so they are refused."""
+    """Names and ordinary addresses. `0x7f.1`, `2130706433` and `127.1` are resolved by libc, so they are
+    refused.
+    """
     host = host.lower().removesuffix(".")
     if _find_address(host) is not None:
         return str(_find_address(host))
     labels = host.split(".")
-    if len(host) > 253 or not all(_LABEL.fullmatch(label) for label in labels):
+    if len(host) > MAX_HOST or not all(_LABEL.fullmatch(label) for label in labels):
         raise refuse("host", "The host name is not valid")
     if re.fullmatch(r"[0-9]+|0x[0-9a-f]*", labels[-1]):
         raise refuse("host", "Write the address as four plain numbers")

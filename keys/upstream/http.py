@@ -1,25 +1,26 @@
-"""The one outgoing HTTP client. Must never follow a redirect, use a proxy, retry, or connect to an unchecked address.
+"""The one outgoing HTTP client. Must never follow a redirect, use a proxy, retry, or connect to an
+unchecked address.
 
-The name is resolved once; every address is judged; the connection goes to a judged address while TLS verifies the
+The name is resolved once; every address is judged; the connection goes to a judged address while TLS
+verifies the
 name. Errors never carry a header, a body or a query string.
 """
 
 from __future__ import annotations
 
+import atexit
 import ipaddress
 import re
 import socket
 import ssl
 import threading
 import time
-from collections.abc import Mapping
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, version
-from typing import Final, Self
+from typing import TYPE_CHECKING, Final, Self
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
-from urllib3.response import BaseHTTPResponse
 from urllib3.util.ssl_match_hostname import CertificateError
 
 from byok_portal.errors import InvalidInput, UpstreamUnavailable
@@ -28,12 +29,18 @@ from keys.upstream.addresses import Address, is_private
 from keys.upstream.connections import Pool, PoolKey
 from keys.upstream.endpoints import Target, check_address, check_scheme, parse_target, refuse
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from urllib3.response import BaseHTTPResponse
+
 PROBE_BYTES: Final = 1024 * 1024
 CALL_BYTES: Final = 10 * 1024 * 1024
 _CHUNK: Final = 64 * 1024
 _NAME = re.compile(r"[A-Za-z0-9-]+")
 _VALUE = re.compile(r"[\x20-\x7e]*")
 _POOL: Final = Pool()
+atexit.register(_POOL.clear)
 
 
 def _version() -> str:
@@ -56,6 +63,9 @@ class Limits:
     max_bytes: int = PROBE_BYTES
 
 
+PROBE_LIMITS: Final = Limits()
+
+
 @dataclass(frozen=True, slots=True)
 class Request:
     """One call. `headers` and `body` may hold a secret, so neither is shown."""
@@ -65,7 +75,7 @@ class Request:
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
     body: bytes | None = field(default=None, repr=False)
     allow_private: bool = False
-    limits: Limits = Limits()
+    limits: Limits = PROBE_LIMITS
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,7 +91,8 @@ def send(request: Request) -> Response:
     """Makes the call and reads the whole answer, any status.
 
     Raises InvalidInput on field `endpoint` for a refused target, `header` for a header that cannot be sent;
-    UpstreamUnavailable (`upstream_unavailable`, `upstream_timeout`, `response_too_large`) when there is no answer.
+    UpstreamUnavailable (`upstream_unavailable`, `upstream_timeout`, `response_too_large`) when there is no
+    answer.
     """
     target = parse_target(request.url)
     check_scheme(target, allow_private=request.allow_private)
@@ -102,7 +113,9 @@ def send(request: Request) -> Response:
 
 
 class Deadline:
-    """Ends a call that trickles: each short read is in time, their sum is not. Closes what was not taken out."""
+    """Ends a call that trickles: each short read is in time, their sum is not. Closes what was not taken
+    out.
+    """
 
     def __init__(self, seconds: float) -> None:
         self.passed = False

@@ -1,0 +1,1 @@
+"""The provider catalogue, call patterns, shapes, the outgoing client and the adapters."""

@@ -1,7 +1,6 @@
 from __future__ import annotations
 
-from collections.abc import Iterator
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -9,6 +8,9 @@ from byok_portal.quickstart.openbao import BaoServer
 from keys.catalogue import load_catalogue
 from tests.providers.edge import serve
 from tests.providers.worlds import BaoWorld, FakeWorld, World
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
 
 READER = """
 path "secret/data/acme/*" { capabilities = ["read"] }

@@ -1,4 +1,7 @@
-"""A fake at the internet's edge: an HTTP server whose routes a test writes, and one that misbehaves on purpose."""
+"""A fake at the internet's edge: an HTTP server whose routes a test writes, and one that misbehaves on
+purpose.
+"""
+# ruff: noqa: N815, A002  # http.server's names
 
 from __future__ import annotations
 
@@ -82,9 +85,9 @@ def serve(handler: Handler) -> Iterator[Edge]:
                 self.wfile.flush()
                 time.sleep(reply.trickle)
 
-        do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_LIST = answer  # noqa: N815  # http.server's names
+        do_GET = do_POST = do_PUT = do_DELETE = do_PATCH = do_LIST = answer
 
-        def log_message(self, format: str, *args: object) -> None:  # noqa: A002  # http.server's name
+        def log_message(self, format: str, *args: object) -> None:
             """Silence."""
 
     server = ThreadingHTTPServer(("127.0.0.1", 0), Door)

@@ -4,10 +4,9 @@ from __future__ import annotations
 
 import copy
 import json
-from collections.abc import Callable
 from importlib.resources import files
 from io import BytesIO
-from typing import Any
+from typing import TYPE_CHECKING, Any
 from zipfile import ZipFile
 
 import pytest
@@ -16,6 +15,9 @@ from byok_portal.errors import InvalidInput
 from keys.calls import CallPattern
 from keys.catalogue import check_parameters, digest, load_catalogue, parse_entry, to_document
 from keys.providers import get_adapter
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
 
 SLUGS = ["openbao", "openai", "anthropic", "aws", "github", "gitlab", "slack", "stripe"]
 CATALOGUE = load_catalogue()
@@ -52,7 +54,9 @@ def test_every_group_has_scopes_and_an_icon_that_lucide_draws(slug: str) -> None
     icons = ZipFile(BytesIO((files("lucide") / "lucide.zip").read_bytes())).namelist()
     entry = CATALOGUE[slug]
     assert {scope.group for scope in entry.scopes} == {group.id for group in entry.groups}
-    assert {group.icon for group in entry.groups} <= {name.rpartition("/")[2].removesuffix(".svg") for name in icons}
+    assert {group.icon for group in entry.groups} <= {
+        name.rpartition("/")[2].removesuffix(".svg") for name in icons
+    }
 
 
 @pytest.mark.parametrize("slug", SLUGS)
@@ -85,7 +89,7 @@ def edit(path: str, value: object) -> Callable[[dict[str, Any]], None]:
         (edit("surprise", 1), "surprise", "unknown_field"),
         (edit("scopes.0.surprise", 1), "scopes[0].surprise", "unknown_field"),
         (edit("scopes.0.risk", 5), "scopes[0].risk", "range"),
-        (edit("scopes.0.risk", True), "scopes[0].risk", "wrong_type"),
+        (edit("scopes.0.risk", value=True), "scopes[0].risk", "wrong_type"),
         (edit("scopes.0.group", "none"), "scopes[0].group", "unknown_value"),
         (edit("scopes.0.calls", []), "scopes[0].calls", "empty"),
         (edit("scopes.0.calls", ["GET /a/../b"]), "scopes[0].calls", "bad_call_pattern"),
@@ -123,7 +127,14 @@ def test_a_broken_entry_is_refused_with_field_and_rule(
 def test_parameters_get_defaults_and_bad_ones_are_refused() -> None:
     entry = CATALOGUE["openbao"]
     assert check_parameters(entry, {}) == {"mount": "secret", "prefix": "", "namespace": ""}
-    for bad in ({"mount": "sys"}, {"mount": "auth/token"}, {"prefix": "../x"}, {"prefix": "/x"}, {"namespace": "a\nb"}, {"x": "y"}):
+    for bad in (
+        {"mount": "sys"},
+        {"mount": "auth/token"},
+        {"prefix": "../x"},
+        {"prefix": "/x"},
+        {"namespace": "a\nb"},
+        {"x": "y"},
+    ):
         with pytest.raises(InvalidInput):
             check_parameters(entry, bad)
 

@@ -1,8 +1,11 @@
-"""Every adapter keeps the same promises; the real OpenBao and the fakes at the internet's edge take the same tests."""
+"""Every adapter keeps the same promises; the real OpenBao and the fakes at the internet's edge take the
+same tests.
+"""
 
 from __future__ import annotations
 
 import socket
+from typing import TYPE_CHECKING
 
 import pytest
 
@@ -11,7 +14,10 @@ from byok_portal.errors import InvalidInput, UpstreamUnavailable
 from keys.providers import get_adapter
 from keys.providers.contract import Adapter, UpstreamStatus
 from tests.providers.edge import Answer, serve
-from tests.providers.worlds import World
+
+if TYPE_CHECKING:
+    from keys.catalogue.entries import Json
+    from tests.providers.worlds import World
 
 NO_VERDICT = {UpstreamStatus.UNKNOWN, UpstreamStatus.UNREACHABLE}
 
@@ -51,7 +57,9 @@ def test_a_live_key_is_never_confirmed_as_revoked(world: World, adapter: Adapter
     assert adapter.confirm(world.upstream(), plaintext) is UpstreamStatus.VALID
 
 
-def test_a_key_killed_by_its_owner_is_invalid_and_confirmed_as_revoked(world: World, adapter: Adapter) -> None:
+def test_a_key_killed_by_its_owner_is_invalid_and_confirmed_as_revoked(
+    world: World, adapter: Adapter
+) -> None:
     plaintext = world.issue()
     evidence = adapter.probe(world.upstream(), plaintext, "n").evidence
     world.kill(plaintext)
@@ -83,7 +91,10 @@ def test_an_unreachable_provider_is_unreachable_and_nothing_else(world: World, a
         upstream = world.upstream(f"http://127.0.0.1:{free.getsockname()[1]}")
         plaintext = world.issue()
         assert adapter.probe(upstream, plaintext, "n").status is UpstreamStatus.UNREACHABLE
-        assert adapter.confirm(upstream, plaintext, evidence={"revoke_accepted": True}) is UpstreamStatus.UNREACHABLE
+        assert (
+            adapter.confirm(upstream, plaintext, evidence={"revoke_accepted": True})
+            is UpstreamStatus.UNREACHABLE
+        )
         assert adapter.revoke(upstream, plaintext).done is False
         with pytest.raises(UpstreamUnavailable):
             adapter.call(upstream, plaintext, "GET", "/v1/models")
@@ -105,11 +116,18 @@ def test_an_unreachable_provider_is_unreachable_and_nothing_else(world: World, a
     ],
     ids=["slow", "trickling", "huge", "deep", "html", "redirect", "missing", "busy", "broken", "down"],
 )
-def test_a_misbehaving_provider_is_never_a_verdict_on_a_key(world: World, adapter: Adapter, answer: Answer) -> None:
+def test_a_misbehaving_provider_is_never_a_verdict_on_a_key(
+    world: World, adapter: Adapter, answer: Answer
+) -> None:
     with serve(lambda _: answer) as edge:
         upstream, plaintext = world.upstream(edge.url), world.issue()
         probe = adapter.probe(upstream, plaintext, "n")
-        evidence = {"revoke_accepted": True, "cluster_id": "c", "entity_id": "", "bound_cidrs": []}
+        evidence: dict[str, Json] = {
+            "revoke_accepted": True,
+            "cluster_id": "c",
+            "entity_id": "",
+            "bound_cidrs": [],
+        }
         confirmed = adapter.confirm(upstream, plaintext, evidence=evidence)
         assert probe.status in NO_VERDICT
         assert confirmed is not UpstreamStatus.REVOKED_CONFIRMED
@@ -155,7 +173,9 @@ def test_a_nonce_with_a_line_break_is_refused(world: World, adapter: Adapter) ->
     assert refused.value.code == "bad_nonce"
 
 
-def test_a_secret_that_no_header_can_carry_is_refused_without_quoting_it(world: World, adapter: Adapter) -> None:
+def test_a_secret_that_no_header_can_carry_is_refused_without_quoting_it(
+    world: World, adapter: Adapter
+) -> None:
     for text in ("caf\u00e9-secret", "two\r\nlines"):
         with pytest.raises(InvalidInput) as refused:
             adapter.call(world.upstream(), Secret(text), "GET", "/v1/models")
@@ -173,18 +193,27 @@ def test_a_brokered_answer_never_quotes_the_secret(world: World, adapter: Adapte
             "GET",
             "/v1/models",
             "limit=2",
-            {"Accept": "text/plain", "Cookie": "s=1", "X-Forwarded-For": "::1", world.entry.auth.header: "forged"},
+            {
+                "Accept": "text/plain",
+                "Cookie": "s=1",
+                "X-Forwarded-For": "::1",
+                world.entry.auth.header: "forged",
+            },
         )
     sent = edge.seen[0]
     assert secret not in repr((result.headers, result.body))
     assert b"[redacted]" in result.body
     assert set(result.headers) == {"content-type", "etag"}
-    assert sent.headers[world.entry.auth.header.lower()] == world.entry.auth.template.replace("{secret}", secret)
+    assert sent.headers[world.entry.auth.header.lower()] == world.entry.auth.template.replace(
+        "{secret}", secret
+    )
     assert {"cookie", "x-forwarded-for"}.isdisjoint(sent.headers)
     assert (sent.path, sent.headers["accept"]) == ("/v1/models?limit=2", "text/plain")
 
 
-def test_a_brokered_call_with_an_unsafe_path_or_foreign_content_type_is_refused(world: World, adapter: Adapter) -> None:
+def test_a_brokered_call_with_an_unsafe_path_or_foreign_content_type_is_refused(
+    world: World, adapter: Adapter
+) -> None:
     plaintext = world.issue()
     for path, headers, body in [
         ("/v1/../admin", {}, None),

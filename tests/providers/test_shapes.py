@@ -13,7 +13,6 @@ from keys.shapes import MAX_BYTES, check_shape, hint, recognise
 
 CATALOGUE = load_catalogue()
 A = "a" * 200
-# CRC32 of thirty "a" in base 62, worked out with zlib outside of our code: see the test below.
 EXAMPLES = {
     "openbao": ["s." + A[:24], "b." + A[:140], "hvs." + A[:90], "s." + A[:24] + ".hqUuIy"],
     "openai": [f"sk-proj-{A[:74]}T3BlbkFJ{A[:74]}", f"sk-svcacct-{A[:74]}T3BlbkFJ{A[:74]}", "sk-" + A[:48]],
@@ -77,7 +76,7 @@ def test_a_malformed_secret_is_refused_with_its_rule(text: str, code: str) -> No
         ("rk_test_", "", False),
     ],
 )
-def test_live_and_test_keys_stay_in_their_environments(text: str, environment: str, refused: bool) -> None:
+def test_live_and_test_keys_stay_in_their_environments(text: str, environment: str, *, refused: bool) -> None:
     plaintext = Secret(text + A[:24])
     if not refused:
         assert check_shape(plaintext, CATALOGUE["stripe"], CATALOGUE, environment=environment) is not None
@@ -88,20 +87,12 @@ def test_live_and_test_keys_stay_in_their_environments(text: str, environment: s
 
 
 def test_a_github_token_with_a_wrong_checksum_is_refused() -> None:
-    # crc32(b"a" * 30) = 4066809557 = "4Rg28r" in base 62, digits before capitals before small letters.
-    good = "ghp_" + "a" * 30 + _base62(4066809557)
+    # zlib.crc32(b"a" * 30) is 1807864769, which is 1yLcDB in base 62 (digits, capitals, small letters).
+    good = f"ghp_{'a' * 30}1yLcDB"
     assert check_shape(Secret(good), CATALOGUE["github"], CATALOGUE) is not None
     with pytest.raises(InvalidInput) as refused:
         check_shape(Secret(good[:-1] + ("0" if good[-1] != "0" else "1")), CATALOGUE["github"], CATALOGUE)
     assert refused.value.code == "checksum_mismatch"
-
-
-def _base62(number: int) -> str:
-    digits = ""
-    for _ in range(6):
-        number, rest = divmod(number, 62)
-        digits = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"[rest] + digits
-    return digits
 
 
 def test_a_hint_is_four_characters_of_a_long_secret_and_nothing_of_a_short_one() -> None:
@@ -112,8 +103,13 @@ def test_a_hint_is_four_characters_of_a_long_secret_and_nothing_of_a_short_one()
 
 @given(st.text(min_size=8, max_size=80))
 def test_no_message_ever_quotes_the_secret(text: str) -> None:
-    for entry in CATALOGUE.values():
-        try:
-            check_shape(Secret(text), entry, CATALOGUE, environment="production")
-        except InvalidInput as refused:
-            assert text not in str(refused) or text in "This does not look like any credential that we know"
+    told = "This does not look like any credential that we know"
+    assert all(text in told or text not in refusal(text, slug) for slug in CATALOGUE)
+
+
+def refusal(text: str, slug: str) -> str:
+    try:
+        check_shape(Secret(text), CATALOGUE[slug], CATALOGUE, environment="production")
+    except InvalidInput as refused:
+        return str(refused)
+    return ""

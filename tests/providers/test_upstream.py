@@ -1,4 +1,6 @@
-"""The outgoing client: which targets it refuses, and that it keeps its limits. Names resolve to what the test says."""
+"""The outgoing client: which targets it refuses, and that it keeps its limits. Names resolve to what the
+test says.
+"""
 
 from __future__ import annotations
 
@@ -13,13 +15,28 @@ from keys.upstream.endpoints import validate_endpoint
 from keys.upstream.http import Limits, Request, send
 from tests.providers.edge import Answer, serve
 
-PRIVATE = ["127.0.0.1", "127.9.9.9", "10.0.0.1", "172.16.0.1", "192.168.1.1", "100.64.0.1", "::1", "fd12::1", "::ffff:10.0.0.1", "64:ff9b::7f00:1"]
+PRIVATE = [
+    "127.0.0.1",
+    "127.9.9.9",
+    "10.0.0.1",
+    "172.16.0.1",
+    "192.168.1.1",
+    "100.64.0.1",
+    "::1",
+    "fd12::1",
+    "::ffff:10.0.0.1",
+    "64:ff9b::7f00:1",
+]
+# fmt: off
 NEVER = [
-    "169.254.169.254", "169.254.0.1", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "fe80::1", "fd00:ec2::254",
-    "100.100.100.200", "168.63.129.16", "0.0.0.0", "::", "224.0.0.1", "ff02::1", "240.0.0.1", "255.255.255.255",
+    "0.0.0.0",  # noqa: S104  # refused, not bound
+    "169.254.169.254", "169.254.0.1", "::ffff:169.254.169.254", "64:ff9b::a9fe:a9fe", "fe80::1",
+    "fd00:ec2::254",
+    "100.100.100.200", "168.63.129.16", "::", "224.0.0.1", "ff02::1", "240.0.0.1", "255.255.255.255",
     "192.0.2.1", "198.18.0.1", "2002:7f00:1::", "2002:808:808::1", "2001:0:1::1", "::7f00:1", "64:ff9b:1::1",
     "fe80::5efe:a00:1", "2606:4700::5efe:a00:1", "192.88.99.1", "fec0::1",
-]  # fmt: skip
+]
+# fmt: on
 PUBLIC = ["8.8.8.8", "1.1.1.1", "2606:4700::1111", "64:ff9b::808:808"]
 
 

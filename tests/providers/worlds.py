@@ -1,12 +1,14 @@
-"""One world per provider: live keys, ways to kill them, and the provider itself. Fakes only where the internet begins."""
+"""One world per provider: live keys, ways to kill them, and the provider itself. Fakes only where the
+internet begins.
+"""
+# ruff: noqa: ANN401, ARG002  # JSON answers of any form; every provider is told the same
 
 from __future__ import annotations
 
 import secrets as random
 import string
-from collections.abc import Mapping
 from dataclasses import dataclass, field
-from typing import Any, Protocol
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import urllib3
 
@@ -15,6 +17,9 @@ from keys.catalogue import ProviderEntry, check_parameters, load_catalogue
 from keys.providers.contract import Upstream
 from keys.upstream.http import Limits
 from tests.providers.edge import Answer, Edge, Seen
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 QUICK = Limits(connect=1.0, read=0.4, total=0.6, max_bytes=64 * 1024)
 
@@ -43,8 +48,19 @@ class BaoWorld:
         self._root = root_token
         self._pool = urllib3.PoolManager(retries=False, timeout=5.0)
 
-    def ask(self, method: str, path: str, body: Mapping[str, Any] | None = None, *, token: str = "", namespace: str = "") -> Any:
-        headers = {"X-Vault-Token": token or self._root, **({"X-Vault-Namespace": namespace} if namespace else {})}
+    def ask(
+        self,
+        method: str,
+        path: str,
+        body: Mapping[str, Any] | None = None,
+        *,
+        token: str = "",
+        namespace: str = "",
+    ) -> Any:
+        headers = {
+            "X-Vault-Token": token or self._root,
+            **({"X-Vault-Namespace": namespace} if namespace else {}),
+        }
         answer = self._pool.request(method, f"{self.address}/v1/{path}", json=body, headers=headers)
         assert answer.status < 400, (answer.status, answer.data)
         return answer.json() if answer.data else {}
@@ -93,25 +109,42 @@ class FakeWorld:
     def answer(self, seen: Seen) -> Answer:
         """Dispatches to the provider's own manners."""
         given = seen.headers.get(self.entry.auth.header.lower(), "").removeprefix("Bearer ")
-        return getattr(self, self.entry.slug)(seen, given, self.live.get(given, False))
+        manners = getattr(self, self.entry.slug)
+        return cast("Answer", manners(seen, given, alive=self.live.get(given, False)))
 
-    def gitlab(self, seen: Seen, given: str, alive: bool) -> Answer:
+    def gitlab(self, seen: Seen, given: str, *, alive: bool) -> Answer:
         if not alive:
             return Answer(401, {"message": "401 Unauthorized"})
         if seen.method == "DELETE":
             self.live[given] = False
             return Answer(204, raw=b"")
-        return Answer(200, {"id": 5, "name": "bot", "user_id": 42, "active": True, "scopes": ["read_api", "sudo"], "expires_at": "2027-01-31"})
+        return Answer(
+            200,
+            {
+                "id": 5,
+                "name": "bot",
+                "user_id": 42,
+                "active": True,
+                "scopes": ["read_api", "sudo"],
+                "expires_at": "2027-01-31",
+            },
+        )
 
-    def slack(self, seen: Seen, given: str, alive: bool) -> Answer:
+    def slack(self, seen: Seen, given: str, *, alive: bool) -> Answer:
         if not alive:
-            return Answer(200, {"ok": False, "error": "token_revoked" if given in self.live else "invalid_auth"})
+            return Answer(
+                200, {"ok": False, "error": "token_revoked" if given in self.live else "invalid_auth"}
+            )
         if seen.path.startswith("/api/auth.revoke"):
             self.live[given] = False
             return Answer(200, {"ok": True, "revoked": True})
-        return Answer(200, {"ok": True, "team": "Acme", "team_id": "T1", "user_id": "U1", "echo": given}, {"X-OAuth-Scopes": "chat:write,admin"})
+        return Answer(
+            200,
+            {"ok": True, "team": "Acme", "team_id": "T1", "user_id": "U1", "echo": given},
+            {"X-OAuth-Scopes": "chat:write,admin"},
+        )
 
-    def github(self, seen: Seen, given: str, alive: bool) -> Answer:
+    def github(self, seen: Seen, given: str, *, alive: bool) -> Answer:
         if seen.path == "/credentials/revoke":
             assert "authorization" not in seen.headers
             for token in self.live:
@@ -122,15 +155,21 @@ class FakeWorld:
         expiry = {"github-authentication-token-expiration": "2027-02-01 10:00:00 UTC"}
         return Answer(200, {"id": 7, "login": "acme-bot"}, {"X-OAuth-Scopes": "repo, admin:org", **expiry})
 
-    def stripe(self, seen: Seen, given: str, alive: bool) -> Answer:
-        return Answer(200, {"id": "acct_1", "country": "DE"}) if alive else Answer(401, {"error": {"type": "invalid_request_error"}})
+    def stripe(self, seen: Seen, given: str, *, alive: bool) -> Answer:
+        return (
+            Answer(200, {"id": "acct_1", "country": "DE"})
+            if alive
+            else Answer(401, {"error": {"type": "invalid_request_error"}})
+        )
 
-    def openai(self, seen: Seen, given: str, alive: bool) -> Answer:
+    def openai(self, seen: Seen, given: str, *, alive: bool) -> Answer:
         if not alive:
-            return Answer(401, {"error": {"code": "invalid_api_key", "message": f"Incorrect API key provided: {given}"}})
+            return Answer(
+                401, {"error": {"code": "invalid_api_key", "message": f"Incorrect API key provided: {given}"}}
+            )
         return Answer(200, {"data": []}, {"openai-organization": "org-acme"})
 
-    def anthropic(self, seen: Seen, given: str, alive: bool) -> Answer:
+    def anthropic(self, seen: Seen, given: str, *, alive: bool) -> Answer:
         if not alive:
             return Answer(401, {"type": "error", "error": {"type": "authentication_error"}})
         return Answer(200, {"data": []}, {"anthropic-organization-id": "org-1"})

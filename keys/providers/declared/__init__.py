@@ -1,0 +1,1 @@
+"""The adapter that catalogue entries describe."""

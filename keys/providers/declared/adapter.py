@@ -1,15 +1,15 @@
-"""The adapter that a catalogue entry describes. 429, 5xx, timeouts and redirects are never a verdict on a credential."""
+"""The adapter that a catalogue entry describes. 429, 5xx, timeouts and redirects are never a verdict on a
+credential.
+"""
 
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
+from http import HTTPStatus
+from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
-from byok_portal.boundary.secrets import Secret
 from byok_portal.errors import Refused, UpstreamUnavailable
-from keys.catalogue import ProbeSpec, ProviderEntry, RevokeSpec
-from keys.catalogue.entries import Json
 from keys.providers.contract import (
     Account,
     CallResult,
@@ -29,6 +29,13 @@ from keys.providers.declared.reading import (
 )
 from keys.providers.messages import auth_headers, proof_agent, proxy, scrub
 from keys.upstream import http
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from byok_portal.boundary.secrets import Secret
+    from keys.catalogue import ProbeSpec, ProviderEntry, RevokeSpec
+    from keys.catalogue.entries import Json
 
 
 class DeclaredAdapter:
@@ -80,13 +87,21 @@ class DeclaredAdapter:
         if answer.status in spec.accepted:
             return RevokeResult(done=False, supported=True, note=note, evidence={"revoke_accepted": True})
         return RevokeResult(
-            False, True, f"{upstream.entry.name} did not revoke the key (status {answer.status})"
+            done=False,
+            supported=True,
+            note=f"{upstream.entry.name} did not revoke the key (status {answer.status})",
         )
 
     def confirm(
-        self, upstream: Upstream, plaintext: Secret, *, evidence: Mapping[str, Json] | None = None
+        self,
+        upstream: Upstream,
+        plaintext: Secret,
+        *,
+        evidence: Mapping[str, Json] | None = None,  # noqa: ARG002  # the answer alone decides here
     ) -> UpstreamStatus:
-        """Dead means: a verdict status, and one of `dead_errors` where the provider's refusals have several causes."""
+        """Dead means: a verdict status, and one of `dead_errors` where the provider's refusals have several
+        causes.
+        """
         result = self.probe(upstream, plaintext, "")
         if result.status is not UpstreamStatus.INVALID:
             return result.status
@@ -101,7 +116,8 @@ class DeclaredAdapter:
 
 def _get_probe(entry: ProviderEntry) -> ProbeSpec:
     if entry.probe is None:
-        raise Refused(f"The portal cannot ask {entry.name} about a key", code="no_probe")
+        msg = f"The portal cannot ask {entry.name} about a key"
+        raise Refused(msg, code="no_probe")
     return entry.probe
 
 
@@ -163,7 +179,7 @@ def _read_probe(upstream: Upstream, spec: ProbeSpec, answer: http.Response) -> P
 
 def _no_verdict(name: str, status: int, evidence: dict[str, Json]) -> ProbeResult:
     """Busy or broken says nothing about the credential; anything unforeseen says nothing either."""
-    if status == 429 or status >= 500:
+    if status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         reason = f"{name} is busy or has a problem (status {status})"
         return ProbeResult(UpstreamStatus.UNREACHABLE, evidence=evidence, code="upstream_busy", reason=reason)
     reason = f"{name} gave an answer that says nothing about the key (status {status})"

@@ -1,13 +1,16 @@
-"""Reads a provider's answer as its catalogue entry says: `json:a.b` and `header:name`. Pure; answers are not trusted."""
+"""Reads a provider's answer as its catalogue entry says: `json:a.b` and `header:name`. Pure; answers are
+not trusted.
+"""
 
 from __future__ import annotations
 
 import json
 from datetime import UTC, datetime, timedelta
-from typing import Final
+from typing import TYPE_CHECKING, Final
 
-from keys.catalogue.entries import Json
-from keys.upstream.http import Response
+if TYPE_CHECKING:
+    from keys.catalogue.entries import Json
+    from keys.upstream.http import Response
 
 MAX_TEXT: Final = 300
 MAX_NAMES: Final = 100
@@ -43,7 +46,9 @@ def find_text(source: str, answer: Response, document: Json) -> str:
 
 
 def find_names(source: str, answer: Response, document: Json) -> list[str] | None:
-    """A list of names, from a JSON list or a comma-separated text; None when missing: the provider cannot tell."""
+    """A list of names, from a JSON list or a comma-separated text; None when missing: the provider cannot
+    tell.
+    """
     value = find_value(source, answer, document) if source else None
     if isinstance(value, str):
         return [name.strip()[:MAX_TEXT] for name in value.split(",") if name.strip()]
@@ -53,7 +58,9 @@ def find_names(source: str, answer: Response, document: Json) -> list[str] | Non
 
 
 def find_plain(source: str, answer: Response, document: Json) -> Json:
-    """A value fit to keep as evidence: short text or a list of names; anything else would be the provider's to abuse."""
+    """A value fit to keep as evidence: short text or a list of names; anything else would be the provider's
+    to abuse.
+    """
     if isinstance(find_value(source, answer, document), list):
         names = find_names(source, answer, document) or []
         return [*names[:MAX_NAMES]]

@@ -1,13 +1,20 @@
-"""Providers that the portal does not call. Every answer is an honest "cannot tell", and people get the steps."""
+"""Providers that the portal does not call. Every answer is an honest "cannot tell", and people get the
+steps.
+"""
+# ruff: noqa: ARG002  # the contract's parameters; this adapter uses none of them
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from typing import TYPE_CHECKING
 
-from byok_portal.boundary.secrets import Secret
 from byok_portal.errors import Refused
-from keys.catalogue.entries import Json
 from keys.providers.contract import CallResult, ProbeResult, RevokeResult, Upstream, UpstreamStatus
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from byok_portal.boundary.secrets import Secret
+    from keys.catalogue.entries import Json
 
 
 class ManualAdapter:
@@ -31,7 +38,8 @@ class ManualAdapter:
         body: bytes | None = None,
     ) -> CallResult:
         """Raises Refused `broker_unsupported`."""
-        raise Refused(f"The portal cannot make calls to {upstream.entry.name}", code="broker_unsupported")
+        msg = f"The portal cannot make calls to {upstream.entry.name}"
+        raise Refused(msg, code="broker_unsupported")
 
     def revoke(self, upstream: Upstream, plaintext: Secret) -> RevokeResult:
         """Only people can."""

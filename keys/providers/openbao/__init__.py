@@ -1,0 +1,1 @@
+"""OpenBao: the customer's own server."""

@@ -1,14 +1,14 @@
-"""OpenBao: looks, calls, revokes and looks again. Says "revoked" only when nothing but a dead token explains the answer."""
+"""OpenBao: looks, calls, revokes and looks again. Says "revoked" only when nothing but a dead token
+explains the answer.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from datetime import UTC, datetime
-from typing import Final
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
 
-from byok_portal.boundary.secrets import Secret
 from byok_portal.errors import UpstreamUnavailable
-from keys.catalogue.entries import Json
 from keys.providers.contract import (
     Account,
     CallResult,
@@ -22,11 +22,30 @@ from keys.providers.messages import proxy
 from keys.providers.openbao import questions, rights
 from keys.providers.openbao.questions import Health, Standing
 
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from byok_portal.boundary.secrets import Secret
+    from keys.catalogue.entries import Json
+
 # What is kept of lookup-self. Never "id": that is the token.
-_KEPT: Final = (
-    "accessor display_name entity_id expire_time explicit_max_ttl issue_time num_uses orphan path period policies "
-    "identity_policies renewable ttl type"
-).split()
+_KEPT: Final = [
+    "accessor",
+    "display_name",
+    "entity_id",
+    "expire_time",
+    "explicit_max_ttl",
+    "issue_time",
+    "num_uses",
+    "orphan",
+    "path",
+    "period",
+    "policies",
+    "identity_policies",
+    "renewable",
+    "ttl",
+    "type",
+]
 _REFUSED_REASON: Final = (
     "OpenBao answers 'permission denied': the token is revoked, expired or unknown there. "
     "(A token bound to other addresses, or of a disabled entity, gets the same answer.)"
@@ -81,23 +100,28 @@ class OpenBaoAdapter:
         )
 
     def revoke(self, upstream: Upstream, plaintext: Secret) -> RevokeResult:
-        """`revoke-self`; 204 is the server's word. Batch tokens live nowhere on the server, so it refuses them."""
+        """`revoke-self`; 204 is the server's word. Batch tokens live nowhere on the server, so it refuses
+        them.
+        """
         try:
             health = questions.ask_health(upstream)
             status, document = questions.ask(upstream, plaintext, "POST", "auth/token/revoke-self")
         except UpstreamUnavailable as error:
             return RevokeResult(done=False, supported=True, note=error.detail)
-        if status == 204 and health.cluster_id:
+        if status == HTTPStatus.NO_CONTENT and health.cluster_id:
             evidence: dict[str, Json] = {"revoke_accepted": True, "cluster_id": health.cluster_id}
             return RevokeResult(
-                True, True, "OpenBao revoked the token, its child tokens and its leases", evidence
+                done=True,
+                supported=True,
+                note="OpenBao revoked the token, its child tokens and its leases",
+                evidence=evidence,
             )
         if "batch tokens" in str(document.get("errors")):
             note = (
                 "A batch token cannot be revoked: it ends when it expires or when its parent token is revoked"
             )
             return RevokeResult(done=False, supported=False, note=note)
-        if status == 403:
+        if status == HTTPStatus.FORBIDDEN:
             note = "OpenBao refused: the token is dead already, or its policies forbid it to revoke itself"
             return RevokeResult(done=False, supported=True, note=note)
         return RevokeResult(
@@ -107,7 +131,9 @@ class OpenBaoAdapter:
     def confirm(
         self, upstream: Upstream, plaintext: Secret, *, evidence: Mapping[str, Json] | None = None
     ) -> UpstreamStatus:
-        """Dead needs the same cluster, the dead token's answers, and evidence that rules the look-alikes out."""
+        """Dead needs the same cluster, the dead token's answers, and evidence that rules the look-alikes
+        out.
+        """
         known = evidence or {}
         try:
             health = questions.ask_health(upstream)
@@ -129,7 +155,8 @@ class OpenBaoAdapter:
 def _rules_out_look_alikes(evidence: Mapping[str, Json]) -> bool:
     """The server took the revocation; or the token had no entity to disable and no addresses to be bound to.
 
-    Both facts are fixed when a token is made. A token with either may merely be locked out, and can come back.
+    Both facts are fixed when a token is made. A token with either may merely be locked out, and can come
+    back.
     """
     unbound = evidence.get("entity_id") == "" and evidence.get("bound_cidrs") == []
     return evidence.get("revoke_accepted") is True or unbound
@@ -207,8 +234,10 @@ def _dedupe(*lists: list[Excess]) -> list[Excess]:
 def _account(health: Health, data: dict[str, Json]) -> Account:
     """The cluster and the identity behind the token.
 
-    With an entity (every login has one) the id is exact and survives rotation. Tokens from auth/token/create have
-    none: there, the name and path of their making are all that two tokens of one purpose share, so equal ids mean
+    With an entity (every login has one) the id is exact and survives rotation. Tokens from
+    auth/token/create have
+    none: there, the name and path of their making are all that two tokens of one purpose share, so equal
+    ids mean
     "made the same way on the same cluster", not "made by the same person".
     """
     name = str(data.get("display_name") or "token")

@@ -17,18 +17,22 @@ So the last three rows and the dead one cannot be told apart by the first answer
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping
 from dataclasses import dataclass
 from enum import Enum, auto
-from typing import Final
+from http import HTTPStatus
+from typing import TYPE_CHECKING, Final
 
-from byok_portal.boundary.secrets import Secret
 from byok_portal.errors import UpstreamUnavailable
-from keys.catalogue.entries import Json
-from keys.providers.contract import Upstream
 from keys.providers.declared.reading import read_json
 from keys.providers.messages import auth_headers, proof_agent, scrub
 from keys.upstream import http
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
+
+    from byok_portal.boundary.secrets import Secret
+    from keys.catalogue.entries import Json
+    from keys.providers.contract import Upstream
 
 _NO_TOKEN: Final = {"errors": ["permission denied"]}
 
@@ -68,10 +72,10 @@ def ask_health(upstream: Upstream) -> Health:
     told = document if isinstance(document, dict) else {}
     if told.get("sealed") is True or told.get("initialized") is False:
         return Health(problem="sealed", detail="OpenBao is sealed or not initialised")
-    if answer.status == 429 or answer.status >= 500:
+    if answer.status == HTTPStatus.TOO_MANY_REQUESTS or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
         return Health(problem="upstream_busy", detail=f"OpenBao has a problem (status {answer.status})")
     cluster_id = _text(told, "cluster_id")
-    if answer.status != 200 or not cluster_id:
+    if answer.status != HTTPStatus.OK or not cluster_id:
         return Health(problem="not_openbao", detail="The address does not answer like an OpenBao server")
     return Health(cluster_id, _text(told, "cluster_name"), _text(told, "version"))
 
@@ -98,8 +102,9 @@ def ask(
         limits=upstream.limits,
     )
     answer = scrub(http.send(request), plaintext)
-    if answer.status == 429 or answer.status >= 500:
-        raise UpstreamUnavailable(f"OpenBao has a problem (status {answer.status})", code="upstream_busy")
+    if answer.status == HTTPStatus.TOO_MANY_REQUESTS or answer.status >= HTTPStatus.INTERNAL_SERVER_ERROR:
+        msg = f"OpenBao has a problem (status {answer.status})"
+        raise UpstreamUnavailable(msg, code="upstream_busy")
     document = read_json(answer)
     return answer.status, document if isinstance(document, dict) else {}
 
@@ -110,16 +115,16 @@ def ask_standing(
     """The token's standing and, when alive, what it says of itself."""
     status, document = ask(upstream, plaintext, "GET", "auth/token/lookup-self", nonce=nonce)
     data = document.get("data")
-    if status == 200 and isinstance(data, dict):
+    if status == HTTPStatus.OK and isinstance(data, dict):
         return Standing.ALIVE, data
-    if status != 403:
+    if status != HTTPStatus.FORBIDDEN:
         return Standing.UNCLEAR, {}
     # Open to any live token, whatever its policies, and it does not count as one of a limited number of uses.
     mounts, _ = ask(upstream, plaintext, "GET", "sys/internal/ui/mounts", nonce=nonce)
     unknown = document == _NO_TOKEN
-    if mounts == 200 and not unknown and "permission denied" in json.dumps(document.get("errors")):
+    if mounts == HTTPStatus.OK and not unknown and "permission denied" in json.dumps(document.get("errors")):
         return Standing.SILENT, {}
-    return (Standing.REFUSED if mounts == 403 and unknown else Standing.UNCLEAR), {}
+    return (Standing.REFUSED if mounts == HTTPStatus.FORBIDDEN and unknown else Standing.UNCLEAR), {}
 
 
 def leave_trace(upstream: Upstream, plaintext: Secret, nonce: str) -> None:
@@ -139,7 +144,7 @@ def ask_rights(
     body: Json = {"paths": [*paths]}
     status, document = ask(upstream, plaintext, "POST", "sys/capabilities-self", nonce=nonce, body=body)
     data = document.get("data")
-    if status != 200 or not isinstance(data, dict):
+    if status != HTTPStatus.OK or not isinstance(data, dict):
         return None
     return {path: _names(data.get(path)) for path in paths}
 
@@ -151,7 +156,7 @@ def ask_granted(upstream: Upstream, plaintext: Secret, *, nonce: str) -> dict[st
     """
     status, document = ask(upstream, plaintext, "GET", "sys/internal/ui/resultant-acl", nonce=nonce)
     data = document.get("data")
-    if status != 200 or not isinstance(data, dict):
+    if status != HTTPStatus.OK or not isinstance(data, dict):
         return {}
     exact, globs = _rights(data.get("exact_paths")), _rights(data.get("glob_paths"))
     return {**exact, **{f"{path}*": held for path, held in globs.items()}}

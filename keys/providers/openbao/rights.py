@@ -3,17 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from typing import Final, TypeAlias
+from typing import TYPE_CHECKING, Final, TypeAlias
 
-from keys.catalogue import ProviderEntry, ScopeEntry, Sentinel
 from keys.providers.contract import Excess
+
+if TYPE_CHECKING:
+    from keys.catalogue import ProviderEntry, ScopeEntry, Sentinel
 
 Rights: TypeAlias = Mapping[str, frozenset[str]]
 
 PROBE_NAME: Final = "byok-portal-probe"
 MAX_LISTED: Final = 20
 ROOT: Final = Excess("", "It is a root token: it can do anything on the server", 4)
-# What the built-in "default" policy gives every token: its own affairs. Nobody chose them, and they open nothing.
+# What the built-in "default" policy gives every token: its own affairs. Nobody chose them, and they open
+# nothing.
 SELF_SERVICE: Final = (
     "auth/token/lookup-self",
     "auth/token/renew-self",
@@ -24,6 +27,7 @@ SELF_SERVICE: Final = (
     "sys/leases/renew",
     "sys/renew",
     "sys/tools/hash",
+    "sys/tools/hash/",
     "sys/wrapping/lookup",
     "sys/wrapping/unwrap",
     "sys/wrapping/wrap",
@@ -50,7 +54,7 @@ def render(path: str, parameters: Mapping[str, str], *, probe: str = PROBE_NAME)
 
 
 def list_questions(entry: ProviderEntry, parameters: Mapping[str, str]) -> list[str]:
-    """Every path to ask `sys/capabilities-self` about: those of the scopes, and the sentinels outside them."""
+    """Every path to ask `sys/capabilities-self` about: of the scopes, and the sentinels outside them."""
     of_scopes = [render(each.path, parameters) for scope in entry.scopes for each in scope.capabilities]
     return sorted({*of_scopes, *_sentinels(entry, parameters)})
 

@@ -1,0 +1,174 @@
+"""The API door of runtime use: decide, lease, broker, introspect. Every answer carries its `Audit-Id`."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.http import HttpResponse
+from drf_spectacular.types import OpenApiTypes
+from drf_spectacular.utils import OpenApiParameter
+from rest_framework.parsers import BaseParser
+from rest_framework.response import Response
+
+from byok_portal.boundary import problems
+from byok_portal.boundary.api import PortalView
+from byok_portal.boundary.schema_api import describe
+from byok_portal.boundary.secrets import Secret
+from byok_portal.errors import PortalError
+from keys.api import serializers as bodies
+from keys.selectors import end_of
+from keys.services import introspection, uses
+from keys.states import Delivery, Environment
+from tenants import rules
+from tenants.api.views import parse
+
+if TYPE_CHECKING:
+    from rest_framework.request import Request
+
+    from keys.decision import Decision
+
+USES = (400, 415, 422, 429, 503)
+
+
+class Denied(PortalError):
+    """A denied use as a problem: the decision's own code and status."""
+
+    def __init__(self, decision: Decision) -> None:
+        super().__init__(decision.detail, code=decision.code.value)
+        self.status, self.title, self.decision = decision.status, "The use is denied", decision
+
+
+class KeyUse(PortalView):
+    """Ask for one use of a key: a decision, or a short-lived lease of the plaintext."""
+
+    @describe("key_use", request=bodies.UseBody, answer=bodies.UsedBody, problems=USES)
+    def post(self, request: Request, tenant: str, key: str) -> Response:  # noqa: ARG002
+        asked = parse(bodies.UseBody, request)
+        environment = asked.get("environment")
+        answer = uses.use(
+            actor=self.actor,
+            token_id=self.bearer.token_id,
+            key_reference=key,
+            scope=asked["scope"],
+            purpose=rules.require_text(asked["purpose"], field="purpose", maximum=200),
+            delivery=Delivery(asked["delivery"]),
+            environment=Environment(environment) if environment else None,
+            version=asked.get("version"),
+        )
+        if not answer.decision.allowed:
+            return denial(request, answer)
+        return _no_store(Response(used(answer)))
+
+
+class Passthrough(BaseParser):
+    """Leaves the body alone, whatever its type: the provider reads it, not we."""
+
+    media_type = "*/*"
+
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:  # noqa: ARG002
+        return stream
+
+
+class KeyProxy(PortalView):
+    """Make a call through the portal: it adds the credential, the consumer never sees it.
+
+    The call must match a call pattern of a granted scope; anything else is refused and recorded.
+    """
+
+    parser_classes = (Passthrough,)
+    # A brokered GET writes to the record, so it must not run inside a read transaction of the door.
+    reads_in_transaction = False
+    purpose = OpenApiParameter("Byok-Purpose", str, OpenApiParameter.HEADER, required=True, description="What for.")
+
+    def handle(self, request: Request, tenant: str, key: str, path: str) -> HttpResponse:  # noqa: ARG002
+        """The same for every method."""
+        purpose = rules.require_text(request.META.get("HTTP_BYOK_PURPOSE", ""), field="Byok-Purpose", maximum=200)
+        call = uses.Call(
+            method=str(request.method),
+            path=f"/{path}",
+            query=request.META.get("QUERY_STRING", ""),
+            headers=dict(request._request.headers),
+            body=request._request.body,
+            purpose=purpose,
+        )
+        answer = uses.proxy(actor=self.actor, token_id=self.bearer.token_id, key_reference=key, call=call)
+        if answer.result is None:
+            return denial(request, answer)
+        response = HttpResponse(answer.result.body, status=answer.result.status, headers=dict(answer.result.headers))
+        response["Audit-Id"] = str(answer.audit_id)
+        return _no_store(response)
+
+
+def _serve(method: str) -> Any:
+    """The handler of one HTTP method: they differ only in what the OpenAPI document says of them."""
+
+    def handler(self: KeyProxy, request: Request, **kwargs: Any) -> HttpResponse:
+        return self.handle(request, **kwargs)
+
+    body = OpenApiTypes.BINARY if method in {"post", "put", "patch"} else None
+    return describe(
+        f"key_proxy_{method}",
+        answer=OpenApiTypes.BINARY,
+        problems=(*USES, 502),
+        parameters=[KeyProxy.purpose],
+        request=body,
+    )(handler)
+
+
+for _method in ("get", "post", "put", "patch", "delete"):
+    setattr(KeyProxy, _method, _serve(_method))
+
+
+class Introspect(PortalView):
+    """Whether a credential presented to the asking service is a live key of its tenant (RFC 7662)."""
+
+    @describe("introspect", request=bodies.IntrospectBody, answer=bodies.IntrospectedBody, problems=USES)
+    def post(self, request: Request) -> Response:
+        plaintext = Secret(parse(bodies.IntrospectBody, request)["token"])
+        found = introspection.introspect(actor=self.actor, plaintext=plaintext)
+        if not found.active or found.key is None or found.version is None:
+            return _no_store(Response({"active": False}))
+        ends = [end for end in (found.version.expires_at, end_of(found.key.ends_on)) if end]
+        body = {
+            "active": True,
+            "key": found.key.id,
+            "scope": " ".join(found.key.scopes),
+            "environment": found.key.environment,
+            "exp": int(min(ends).timestamp()),
+        }
+        return _no_store(Response(body))
+
+
+def used(answer: uses.Answer) -> dict[str, Any]:
+    """The body of an allowed use."""
+    body: dict[str, Any] = {
+        "allowed": True,
+        "code": answer.decision.code.value,
+        "audit_id": answer.audit_id,
+        "key": answer.key_id,
+        "version": answer.decision.version,
+    }
+    if answer.plaintext is not None:
+        body["lease"] = {"secret": answer.plaintext.reveal_text(), "expires_at": answer.lease_expires_at}
+    return body
+
+
+def denial(request: Request, answer: uses.Answer) -> Response:
+    """The problem of a denied use, with its receipt. A missing key and a missing grant answer alike."""
+    error = Denied(answer.decision)
+    body = problems.document(error, instance=request.META.get("byok.request_id", ""))
+    body["audit_id"] = str(answer.audit_id)
+    if answer.decision.missing_scope:
+        body["missing_scope"] = answer.decision.missing_scope
+    response = Response(body, status=error.status, content_type=problems.CONTENT_TYPE)
+    response["Audit-Id"] = str(answer.audit_id)
+    for name, value in problems.headers_of(error):
+        response[name] = value
+    if answer.decision.retry_after is not None:
+        response["Retry-After"] = str(answer.decision.retry_after)
+    return _no_store(response)
+
+
+def _no_store(response: Any) -> Any:
+    response["Cache-Control"] = "no-store"
+    return response

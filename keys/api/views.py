@@ -1,0 +1,266 @@
+"""The API door of keys, their versions, proofs and grants: parse, call, answer."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+from uuid import UUID
+
+from rest_framework.response import Response
+
+from byok_portal.boundary.api import PortalView, paginate
+from byok_portal.boundary.permissions import Permission
+from byok_portal.boundary.schema_api import IDEMPOTENCY, WRITES, describe
+from byok_portal.boundary.secrets import Secret
+from byok_portal.errors import NotFound
+from keys import selectors
+from keys.api import serializers as bodies
+from keys.services import grants, lifecycle, offboarding, registration, rotation
+from keys.services.drafts import KeyDraft
+from tenants import selectors as tenants
+from tenants.api.serializers import ConsumerBody, OffboardingBody, OffboardingStepBody, ReasonBody
+from tenants.api.views import parse
+from tenants.models import OffboardingStep
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from rest_framework.request import Request
+
+    from keys.models import Key
+
+PROBES = (*WRITES, 502)
+MAX_STEPS = 1000
+
+
+class Providers(PortalView):
+    """The provider catalogue."""
+
+    reads = Permission.PROVIDER_READ
+
+    @describe("providers_list", answer=bodies.ProviderBody(many=True))
+    def get(self, request: Request) -> Response:  # noqa: ARG002
+        return Response(bodies.ProviderBody(selectors.list_providers(), many=True).data)
+
+
+class ProviderDetail(PortalView):
+    """One provider with its scopes, presets and call patterns."""
+
+    reads = Permission.PROVIDER_READ
+
+    @describe("provider", answer=bodies.ProviderDetailBody)
+    def get(self, request: Request, provider: str) -> Response:  # noqa: ARG002
+        return Response(bodies.ProviderDetailBody(selectors.get_provider(provider)).data)
+
+
+class Keys(PortalView):
+    """Keys of the tenant."""
+
+    reads = Permission.KEY_READ
+
+    @describe("keys_list", answer=bodies.KeyBody(many=True))
+    def get(self, request: Request, tenant: str) -> Response:  # noqa: ARG002
+        return paginate(self, selectors.list_keys(), bodies.KeyBody)
+
+    @describe(
+        "key_register",
+        request=bodies.RegisterKeyBody,
+        answer=bodies.RegisteredBody,
+        status=201,
+        problems=PROBES,
+        parameters=[IDEMPOTENCY],
+    )
+    def post(self, request: Request, tenant: str) -> Response:  # noqa: ARG002
+        return self.once(lambda: self._register(request))
+
+    def _register(self, request: Request) -> Response:
+        values = parse(bodies.RegisterKeyBody, request)
+        plaintext = Secret(values.pop("secret"))
+        draft = KeyDraft(**{**values, "scopes": tuple(values["scopes"])})
+        made = registration.register(actor=self.actor, draft=draft, plaintext=plaintext)
+        return Response(bodies.RegisteredBody(made).data, status=201)
+
+
+class KeyDetail(PortalView):
+    """One key, by id or slug."""
+
+    reads = Permission.KEY_READ
+
+    @describe("key", answer=bodies.KeyBody)
+    def get(self, request: Request, tenant: str, key: str) -> Response:  # noqa: ARG002
+        return Response(bodies.KeyBody(selectors.get_key(key)).data)
+
+
+class KeyProof(PortalView):
+    """The newest proof of control; POST probes again."""
+
+    reads = Permission.KEY_READ
+
+    @describe("proof", answer=bodies.ProofBody)
+    def get(self, request: Request, tenant: str, key: str) -> Response:  # noqa: ARG002
+        proof = selectors.find_proof(selectors.get_key(key).id)
+        if proof is None:
+            raise NotFound
+        return Response(bodies.ProofBody(proof).data)
+
+    @describe("key_prove", answer=bodies.ProofBody, status=201, problems=PROBES)
+    def post(self, request: Request, tenant: str, key: str) -> Response:  # noqa: ARG002
+        found = self.read(selectors.get_key, key)
+        return Response(bodies.ProofBody(registration.prove(actor=self.actor, key_id=found.id)).data, status=201)
+
+
+class KeyVersions(PortalView):
+    """Versions of a key; POST rotates."""
+
+    reads = Permission.KEY_READ
+
+    @describe("versions_list", answer=bodies.VersionBody(many=True))
+    def get(self, request: Request, tenant: str, key: str) -> Response:  # noqa: ARG002
+        return Response(bodies.VersionBody(selectors.list_versions(selectors.get_key(key).id), many=True).data)
+
+    @describe(
+        "key_rotate",
+        request=bodies.RotateBody,
+        answer=bodies.VersionBody,
+        status=201,
+        problems=PROBES,
+        parameters=[IDEMPOTENCY],
+    )
+    def post(self, request: Request, tenant: str, key: str) -> Response:  # noqa: ARG002
+        def rotate() -> Response:
+            values = parse(bodies.RotateBody, request)
+            plaintext, found = Secret(values.pop("secret")), self.read(selectors.get_key, key)
+            version = rotation.rotate(actor=self.actor, key_id=found.id, plaintext=plaintext, **values)
+            return Response(bodies.VersionBody(version).data, status=201)
+
+        return self.once(rotate)
+
+
+class KeyVersionRevoke(PortalView):
+    """End the draining version of a rotation now."""
+
+    @describe("key_finish_rotation", answer=bodies.VersionBody, problems=WRITES)
+    def post(self, request: Request, tenant: str, key: str, number: int) -> Response:  # noqa: ARG002
+        found = self.read(selectors.get_key, key)
+        return Response(bodies.VersionBody(rotation.finish(actor=self.actor, key_id=found.id, number=number)).data)
+
+
+class KeyChange(PortalView):
+    """Base of the one-word changes of a key: parse the body, call the operation, answer with the key."""
+
+    body: type[Any] = bodies.NoteBody
+    change: Callable[..., Key]
+
+    def run(self, request: Request, key: str) -> Response:
+        """Call the operation once per Idempotency-Key."""
+        change = type(self).change
+
+        def call() -> Response:
+            values = parse(self.body, request)
+            found = self.read(selectors.get_key, key)
+            changed = change(actor=self.actor, key_id=found.id, **values)
+            return Response(bodies.KeyBody(changed).data)
+
+        return self.once(call)
+
+
+def _change(name: str, operation: Callable[..., Key], body: type[Any]) -> type[KeyChange]:
+    """A view for one operation on a key: the six differ in nothing but this."""
+
+    @describe(name, request=body, answer=bodies.KeyBody, problems=WRITES, parameters=[IDEMPOTENCY])
+    def post(self: KeyChange, request: Request, tenant: str, key: str) -> Response:  # noqa: ARG001
+        return self.run(request, key)
+
+    members = {"post": post, "body": body, "change": staticmethod(operation), "__doc__": operation.__doc__}
+    return type(name.title().replace("_", ""), (KeyChange,), members)
+
+
+KeyActivate = _change("key_activate", lifecycle.activate, bodies.ActivateBody)
+KeySuspend = _change("key_suspend", lifecycle.suspend, bodies.NoteBody)
+KeyResume = _change("key_resume", lifecycle.resume, bodies.NoteBody)
+KeyRevoke = _change("key_revoke", lifecycle.revoke, ReasonBody)
+KeyCompromise = _change("key_compromise", lifecycle.compromise, bodies.CompromiseBody)
+
+
+class KeyWithdraw(PortalView):
+    """Take back a key that was never activated."""
+
+    @describe("key_withdraw", answer=bodies.KeyBody, problems=WRITES)
+    def post(self, request: Request, tenant: str, key: str) -> Response:  # noqa: ARG002
+        found = self.read(selectors.get_key, key)
+        return Response(bodies.KeyBody(registration.withdraw(actor=self.actor, key_id=found.id)).data)
+
+
+class Grants(PortalView):
+    """Grants on a key."""
+
+    reads = Permission.GRANT_READ
+
+    @describe("grants_list", answer=bodies.GrantBody(many=True))
+    def get(self, request: Request, tenant: str, key: str) -> Response:  # noqa: ARG002
+        return paginate(self, selectors.list_grants(selectors.get_key(key).id), bodies.GrantBody)
+
+    @describe(
+        "grant_create",
+        request=bodies.CreateGrantBody,
+        answer=bodies.GrantBody,
+        status=201,
+        problems=WRITES,
+        parameters=[IDEMPOTENCY],
+    )
+    def post(self, request: Request, tenant: str, key: str) -> Response:  # noqa: ARG002
+        def create() -> Response:
+            values = parse(bodies.CreateGrantBody, request)
+            plain = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+            found = self.read(selectors.get_key, key)
+            made = grants.create(actor=self.actor, key_id=found.id, draft=grants.GrantDraft(**plain))
+            return Response(bodies.GrantBody(made).data, status=201)
+
+        return self.once(create)
+
+
+class GrantEnd(PortalView):
+    """End a grant at once."""
+
+    @describe("grant_end", request=ReasonBody, answer=bodies.GrantBody, problems=WRITES)
+    def post(self, request: Request, tenant: str, key: str, grant: UUID) -> Response:  # noqa: ARG002
+        reason = parse(ReasonBody, request)["reason"]
+        found = self.read(selectors.get_key, key)
+        ended = grants.end(actor=self.actor, key_id=found.id, grant_id=grant, reason=reason)
+        return Response(bodies.GrantBody(ended).data)
+
+
+class ConsumerEnd(PortalView):
+    """End a consumer: its tokens and all its grants."""
+
+    @describe("consumer_end", request=ReasonBody, answer=ConsumerBody, problems=WRITES)
+    def post(self, request: Request, tenant: str, consumer: str) -> Response:  # noqa: ARG002
+        reason = parse(ReasonBody, request)["reason"]
+        found = self.read(tenants.get_consumer, consumer)
+        return Response(ConsumerBody(grants.end_consumer(actor=self.actor, consumer_id=found.id, reason=reason)).data)
+
+
+class OffboardingDetail(PortalView):
+    """The offboarding of the tenant: its steps, times and what could not be done upstream."""
+
+    reads = Permission.TENANT_READ
+
+    @describe("offboarding", answer=OffboardingBody)
+    def get(self, request: Request, tenant: str) -> Response:  # noqa: ARG002
+        found = tenants.find_offboarding()
+        if found is None:
+            raise NotFound
+        counts = offboarding.progress_of(found)
+        steps = OffboardingStep.objects.filter(offboarding_id=found.id).order_by("position")[:MAX_STEPS]
+        return Response(
+            {
+                "id": found.id,
+                "state": found.state,
+                "reason": found.reason,
+                "created_at": found.created_at,
+                "finished_at": found.finished_at,
+                "done": counts.done,
+                "residual": counts.residual,
+                "total": counts.total,
+                "steps": OffboardingStepBody(steps, many=True).data,
+            }
+        )

@@ -1,0 +1,98 @@
+"""Shapes of the API's bodies for tenants and consumers. Types and presence only; the rules are in the services."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rest_framework import serializers
+
+from byok_portal.boundary.permissions import TOKEN_PERMISSIONS
+from tenants.models import Consumer, ConsumerKind, ConsumerToken, Tenant
+from tenants.states import Environment
+
+
+class TenantBody(serializers.ModelSerializer[Tenant]):
+    """The tenant that the token opens."""
+
+    class Meta:
+        model = Tenant
+        fields = ("id", "slug", "name", "state", "contract_ends_on", "created_at")
+
+
+class ConsumerBody(serializers.ModelSerializer[Consumer]):
+    """A consumer; its tokens are never shown."""
+
+    class Meta:
+        model = Consumer
+        fields = ("id", "slug", "name", "kind", "environment", "operated_by", "contact", "state", "created_at", "ended_at")
+
+
+class RegisterConsumerBody(serializers.Serializer[Any]):
+    """What a new consumer needs."""
+
+    name = serializers.CharField(max_length=120)
+    kind = serializers.ChoiceField(choices=ConsumerKind.choices, default="service")
+    environment = serializers.ChoiceField(choices=[(word.value, word.value.capitalize()) for word in Environment])
+    contact = serializers.EmailField(required=False, default="")
+
+
+class IssueTokenBody(serializers.Serializer[Any]):
+    """What a new token may do, and for how long."""
+
+    days = serializers.IntegerField(min_value=1, max_value=366)
+    scopes = serializers.ListField(
+        child=serializers.ChoiceField(choices=sorted(scope.value for scope in TOKEN_PERMISSIONS)),
+        default=lambda: ["key:use"],
+        min_length=1,
+    )
+
+
+class TokenBody(serializers.ModelSerializer[ConsumerToken]):
+    """A token's metadata."""
+
+    class Meta:
+        model = ConsumerToken
+        fields = ("id", "prefix", "last_four", "scopes", "expires_at", "revoked_at", "created_at")
+
+
+class IssuedTokenBody(TokenBody):
+    """A new token; `token` is in this one answer and nowhere else."""
+
+    token = serializers.CharField(read_only=True)
+
+    class Meta(TokenBody.Meta):
+        fields = (*TokenBody.Meta.fields, "token")  # type: ignore[assignment]
+
+
+class ReasonBody(serializers.Serializer[Any]):
+    """Why something ends."""
+
+    reason = serializers.CharField(max_length=40)
+    note = serializers.CharField(max_length=500, required=False, default="", allow_blank=True)
+
+
+class OffboardingStepBody(serializers.Serializer[Any]):
+    """One step of an offboarding."""
+
+    position = serializers.IntegerField()
+    kind = serializers.CharField()
+    label = serializers.CharField()
+    state = serializers.CharField()
+    attempts = serializers.IntegerField()
+    started_at = serializers.DateTimeField(allow_null=True)
+    finished_at = serializers.DateTimeField(allow_null=True)
+    note = serializers.CharField()
+
+
+class OffboardingBody(serializers.Serializer[Any]):
+    """How far an offboarding is. `residual` steps could not be done at the provider; their notes say what to do."""
+
+    id = serializers.UUIDField()
+    state = serializers.CharField()
+    reason = serializers.CharField()
+    created_at = serializers.DateTimeField()
+    finished_at = serializers.DateTimeField(allow_null=True)
+    done = serializers.IntegerField()
+    residual = serializers.IntegerField()
+    total = serializers.IntegerField()
+    steps = OffboardingStepBody(many=True)
