@@ -17,6 +17,7 @@ from django.utils import timezone
 
 from audit.canonical import parse_canonical
 from audit.chain import GENESIS, build_leaf, leaf_hash
+from audit.models import Outcome
 from byok_portal import errors
 
 if TYPE_CHECKING:
@@ -28,10 +29,24 @@ ALIAS: Final = "sequencer"
 LOCK: Final = 0x62796F6B
 BATCH: Final = 2000
 MAX_BODY: Final = 16 * 1024
+_WIDTHS: Final = (60, 10, 10, 0, 20, 0, 0)
+"""How wide the text columns of `columns_of` are; 0 for those that hold no text."""
 
-_TAKE: Final = (
-    "SELECT event_id, tenant_id, body FROM audit_inbox WHERE NOT event_id = ANY(%b::uuid[]) ORDER BY event_id LIMIT %s"
-)
+# Rows are named by tenant and event id together: nothing stops two tenants from having an event id in common.
+_TAKE: Final = """
+SELECT event_id, tenant_id, body FROM audit_inbox i WHERE NOT EXISTS (
+  SELECT FROM unnest(%b::uuid[], %b::uuid[]) AS refused (tenant_id, event_id)
+  WHERE refused.tenant_id = i.tenant_id AND refused.event_id = i.event_id
+) ORDER BY event_id, tenant_id LIMIT %s
+"""
+_NUMBERED: Final = """
+SELECT e.tenant_id, e.event_id FROM audit_entry e JOIN unnest(%b::uuid[], %b::uuid[]) AS taken (tenant_id, event_id)
+ON e.tenant_id = taken.tenant_id AND e.event_id = taken.event_id
+"""
+_REMOVE: Final = """
+DELETE FROM audit_inbox i USING unnest(%b::uuid[], %b::uuid[]) AS done (tenant_id, event_id)
+WHERE i.tenant_id = done.tenant_id AND i.event_id = done.event_id
+"""
 # Binary array parameters: psycopg's text form of text[] spends most of its time in a regular expression.
 _INSERT: Final = """
 INSERT INTO audit_entry (idx, tenant_id, tseq, event_id, leaf, action, outcome, actor_kind, actor_id, target_kind,
@@ -57,9 +72,9 @@ class Head:
 
 @dataclass(slots=True)
 class Sequencer:
-    """Numbers events for as long as it holds the lock. `refused` are inbox rows that are not canonical."""
+    """Numbers events for as long as it holds the lock. `refused`: (tenant, event) of inbox rows that it cannot number."""
 
-    refused: set[UUID] = field(default_factory=set)
+    refused: set[tuple[UUID, UUID]] = field(default_factory=set)
 
     def acquire(self) -> bool:
         """Take the installation-wide lock, or say that another sequencer has it."""
@@ -68,14 +83,17 @@ class Sequencer:
             return bool(cursor.fetchone()[0])
 
     def run_once(self) -> int:
-        """Number one batch. Returns how many events were numbered."""
+        """Number one batch. Returns how many events were looked at: 0 when nothing is left that was not refused."""
         with transaction.atomic(using=ALIAS), connections[ALIAS].cursor() as cursor:
-            cursor.execute(_TAKE, [list(self.refused), BATCH])
-            rows = [row for row in cursor.fetchall() if self._is_canonical(*row)]
+            cursor.execute(_TAKE, [*_columns(self.refused), BATCH])
+            taken = cursor.fetchall()
+            cursor.execute(_NUMBERED, _columns((tenant_id, event_id) for event_id, tenant_id, _ in taken))
+            numbered = set(cursor.fetchall())
+            rows = [row for row in taken if self._is_fit(*row, numbered)]
             size = self._lock_state(cursor, len(rows))
             if rows:
                 _number(cursor, rows, size)
-        return len(rows)
+        return len(taken)
 
     def _lock_state(self, cursor: Any, count: int) -> int:
         now = timezone.now()
@@ -86,16 +104,41 @@ class Sequencer:
         )
         return int(cursor.fetchone()[0]) - count
 
-    def _is_canonical(self, event_id: UUID, tenant_id: UUID, body: str) -> bool:
+    def _is_fit(self, event_id: UUID, tenant_id: UUID, body: str, numbered: set[tuple[UUID, UUID]]) -> bool:
+        """Whether the row can be numbered. One that cannot must not hold up the others, whoever wrote it."""
         try:
-            if len(body.encode()) > MAX_BODY or parse_canonical(body.encode())["id"] != str(event_id):
-                message = "the body is too long or names another event"
-                raise errors.InvalidInput(message)
-        except (errors.PortalError, KeyError, UnicodeEncodeError) as error:
-            self.refused.add(event_id)
-            log.error("refused", event_id=str(event_id), tenant_id=str(tenant_id), reason=type(error).__name__)
+            if (tenant_id, event_id) in numbered:
+                message = "an entry with this event id is in the log"
+                raise errors.Conflict(message)
+            _check(event_id, body)
+        except errors.PortalError as error:
+            self.refused.add((tenant_id, event_id))
+            log.error("refused", event_id=str(event_id), tenant_id=str(tenant_id), reason=str(error))
             return False
         return True
+
+
+def _check(event_id: UUID, body: str) -> None:
+    """Raises InvalidInput or IntegrityError unless the body is canonical, small, whole and of this event."""
+    document = parse_canonical(body.encode())
+    try:
+        columns = columns_of(document)
+    except (KeyError, TypeError, AttributeError, ValueError):
+        message = "the body lacks a part, or one has another type"
+        raise errors.InvalidInput(message) from None
+    words = [(value, limit) for value, limit in zip(columns, _WIDTHS, strict=True) if limit]
+    fits = all(isinstance(value, str) and len(value) <= limit for value, limit in words)
+    if not fits or columns[1] not in Outcome.values or columns[-1].tzinfo is None:
+        message = "the body has a word that is too long or unknown, or a time without a zone"
+        raise errors.InvalidInput(message)
+    if len(body.encode()) > MAX_BODY or document.get("id") != str(event_id):
+        message = "the body is too long or names another event"
+        raise errors.InvalidInput(message)
+
+
+def _columns(pairs: Iterable[tuple[UUID, UUID]]) -> list[list[UUID]]:
+    listed = list(pairs)
+    return [[tenant_id for tenant_id, _ in listed], [event_id for _, event_id in listed]]
 
 
 def _number(cursor: Any, rows: list[tuple[UUID, UUID, str]], size: int) -> None:
@@ -104,7 +147,7 @@ def _number(cursor: Any, rows: list[tuple[UUID, UUID, str]], size: int) -> None:
     cursor.execute(_INSERT, [list(column) for column in zip(*entries, strict=True)])
     columns = zip(*((tenant_id, head.tseq, head.idx, head.hash) for tenant_id, head in heads.items()), strict=True)
     cursor.execute(_HEADS, [list(column) for column in columns])
-    cursor.execute("DELETE FROM audit_inbox WHERE event_id = ANY(%b::uuid[])", [[row[0] for row in rows]])
+    cursor.execute(_REMOVE, _columns((tenant_id, event_id) for event_id, tenant_id, _ in rows))
 
 
 def _load_heads(cursor: Any, tenant_ids: Iterable[UUID]) -> dict[UUID, Head]:

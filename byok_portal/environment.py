@@ -34,9 +34,13 @@ def load(*, prepare: bool) -> None:
     settings = _prepare(server) if prepare else _read()
     # The port is chosen anew when another program took it while the portal was down.
     settings |= roles.login_urls(server.admin_url(), name=DATABASE, passwords=settings["passwords"])
+    settings["BASE_URL"] = f"http://localhost:{os.environ.get('BYOK_PORT', '8000')}"
+    settings["STATIC_ROOT"] = str(state.state_folder("static"))
     for name, value in settings.items():
         if isinstance(value, str):
             os.environ.setdefault(name, value)
+    # The servers' commands use relative paths, and a newcomer may call from any folder.
+    os.chdir(state.CHECKOUT)
 
 
 def _prepare(server: Cluster) -> dict[str, Any]:

@@ -15,6 +15,7 @@ from django.conf import settings
 from django.db import connections, transaction
 from django.db.models import F
 from django.utils import timezone
+from django_q.models import OrmQ
 from django_q.tasks import async_task
 
 from byok_portal import errors
@@ -34,6 +35,7 @@ log = structlog.get_logger("byok.jobs")
 RUN: Final = "byok_portal.boundary.jobs.run"
 PULSE: Final = "byok_portal.boundary.jobs.beat"
 MAX_BACKOFF: Final = 15 * 60
+MAX_WAITING: Final = 500
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,7 +98,7 @@ def enqueue(kind: str, *, subject_id: UUID, run_after: datetime | None = None, m
 
 def wake(tenant_id: UUID, job_id: UUID) -> None:
     """Ask a worker to run the job. Doing it twice is harmless: only one claim succeeds."""
-    async_task(RUN, str(tenant_id), str(job_id))
+    async_task(RUN, str(tenant_id), str(job_id), save=False)
 
 
 def run(tenant_id: str, job_id: str) -> str:
@@ -127,7 +129,9 @@ def list_due(limit: int = 100) -> list[tuple[UUID, UUID]]:
 
 def watch() -> int:
     """Wake every due job again and ask for a sign of life. The watchdog of `manage.py worker` calls it."""
-    async_task(PULSE)
+    if OrmQ.objects.count() > MAX_WAITING:
+        return 0  # the cluster is busy or dead; more calls would help neither
+    async_task(PULSE, save=False)
     due = list_due()
     for tenant_id, job_id in due:
         wake(tenant_id, job_id)

@@ -111,8 +111,8 @@ class TenantPage(View):
 def add_errors(form: BaseForm, error: errors.PortalError) -> None:
     """Put each problem on its field, or on the form when the form has no such field."""
     for problem in error.problems if isinstance(error, errors.InvalidInputs) else [error]:
-        field = problem.field if problem.field in form.fields else None
-        form.add_error(field, problem.detail)
+        name = (problem.field or "").replace("parameters.", "param_")
+        form.add_error(name if name in form.fields else None, problem.detail)
 
 
 def csrf_failure(request: HttpRequest, reason: str = "") -> HttpResponse:  # noqa: ARG001  # Django's signature

@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final
 
 from byok_portal.boundary.identifiers import parse_id
 from byok_portal.errors import InvalidInput, InvalidInputs, NotFound
 from keys import selectors
+from keys.catalogue.parameters import check_parameters
 from keys.models import Key
 from keys.services.catalogue import entry_of
 from keys.states import Custody
@@ -77,7 +77,7 @@ def check(draft: KeyDraft) -> CheckedDraft:
         purpose=collect(rules.require_text, draft.purpose, field="purpose", maximum=300),
         ends_on=collect(rules.require_end_date, draft.ends_on, field="ends_on"),
         endpoint=collect(_endpoint, draft.endpoint, entry, provider),
-        parameters=collect(_parameters, draft.parameters, entry),
+        parameters=collect(check_parameters, entry, draft.parameters),
         owner_id=collect(_member, draft.owner, "owner"),
         backup_owner_id=collect(_member, draft.backup_owner, "backup_owner"),
         scopes=collect(check_scopes, draft.scopes, entry),
@@ -151,26 +151,6 @@ def _endpoint(value: str, entry: ProviderEntry, provider: Provider) -> str:
         return entry.endpoint.url
     text = rules.require_text(value, field="endpoint", maximum=300)
     return validate_endpoint(text, provider.allow_private_networks)
-
-
-def _parameters(values: Mapping[str, str], entry: ProviderEntry) -> dict[str, str]:
-    known = {parameter.name: parameter for parameter in entry.parameters}
-    for name in values:
-        if name not in known:
-            raise InvalidInput(
-                f"Parameters: {entry.name} has no parameter {name[:60]!r}.",
-                code="unknown_parameter",
-                field="parameters",
-            )
-    checked = {}
-    for name, parameter in known.items():
-        value = values.get(name, parameter.default)
-        if not isinstance(value, str) or not re.fullmatch(parameter.pattern, value):
-            raise InvalidInput(
-                f"{parameter.label}: {parameter.help}", code="invalid_parameter", field=f"param_{name}"
-            )
-        checked[name] = value
-    return checked
 
 
 def _member(reference: str, name: str) -> UUID:

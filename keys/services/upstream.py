@@ -9,6 +9,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
+from django.db import transaction
 from django.utils import timezone
 
 from audit.models import Outcome
@@ -23,13 +24,16 @@ from keys.services import custody
 from keys.services.probing import upstream_of
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
     from uuid import UUID
 
     from byok_portal.boundary.actors import Actor
     from byok_portal.boundary.secrets import Secret
+    from keys.catalogue.entries import Json
 
 _WORKER: Final = Absent("a worker does it after a key, a version or a tenant has ended")
 DEAD: Final = UpstreamStatus.REVOKED_CONFIRMED
+CONFIRMED: Final = "The provider confirms that the credential is dead."
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,22 +73,39 @@ def end_version(*, actor: Actor, version_id: UUID, last_attempt: bool = False) -
             )
         plaintext = custody.open_version(version)
         evidence = _evidence_of(version)
-    if version.revoke_called_at is not None and _look(key, plaintext, evidence) == DEAD:
-        return _record(actor, version, DEAD, "The provider confirms that the credential is dead.")
+    if version.revoke_called_at is not None:
+        ending = _settle_earlier_call(actor, version, plaintext, evidence, last_attempt=last_attempt)
+        if ending is not None:
+            return ending
     with commit():
         _mark_called(actor, version)
-    adapter, upstream = get_adapter(upstream_of(key).entry), upstream_of(key)
-    answer = adapter.revoke(upstream, plaintext)
+    upstream = upstream_of(key)
+    answer = get_adapter(upstream.entry).revoke(upstream, plaintext)
     if not answer.supported:
         return _record(actor, version, UpstreamStatus.VALID, answer.note)
+    _keep_evidence(version, answer.evidence)
     status = _look(key, plaintext, {**evidence, **answer.evidence})
     if status == DEAD:
-        return _record(
-            actor, version, DEAD, "The provider confirms that the credential is dead.", answer.evidence
-        )
+        return _record(actor, version, DEAD, CONFIRMED)
     if not last_attempt:
         return Ending(status, answer.note, retry=True)
     return _record(actor, version, status, answer.note or "The provider did not confirm the revocation.")
+
+
+def _settle_earlier_call(
+    actor: Actor, version: KeyVersion, plaintext: Secret, evidence: dict[str, object], *, last_attempt: bool
+) -> Ending | None:
+    """What an earlier call came to, or None when it did not take effect and must be made again."""
+    status = _look(version.key, plaintext, evidence)
+    if status == DEAD:
+        return _record(actor, version, DEAD, CONFIRMED)
+    if status == UpstreamStatus.VALID:
+        return None
+    if status == UpstreamStatus.UNREACHABLE and not last_attempt:
+        return Ending(status, "The provider could not be reached.", retry=True)
+    # Refused since our call, but its answer was lost: a second call could tell no more, so none is made.
+    note = "The provider refuses the credential since our call, but did not tell whether it is revoked or locked out."
+    return _record(actor, version, status, note)
 
 
 def _look(key: Key, plaintext: Secret, evidence: dict[str, object]) -> UpstreamStatus:
@@ -105,9 +126,14 @@ def _mark_called(actor: Actor, version: KeyVersion) -> None:
     append(actor=actor, action="key.upstream_called", target=target, detail=detail)
 
 
-def _record(
-    actor: Actor, version: KeyVersion, status: UpstreamStatus, note: str, evidence: object = None
-) -> Ending:
+def _keep_evidence(version: KeyVersion, evidence: Mapping[str, Json]) -> None:
+    """At once and by itself: after a crash the look needs it."""
+    with transaction.atomic():
+        version.revoke_evidence = {**version.revoke_evidence, **evidence}
+        version.save(update_fields=["revoke_evidence"])
+
+
+def _record(actor: Actor, version: KeyVersion, status: UpstreamStatus, note: str) -> Ending:
     confirmed = status == DEAD
     with commit():
         version.upstream_status, version.upstream_checked_at = status, timezone.now()

@@ -35,6 +35,7 @@ class Answer:
     raw: bytes | None = None
     seconds: float = 0.0
     trickle: float = 0.0
+    lengthless: bool = False
 
     @property
     def body(self) -> bytes:
@@ -70,7 +71,10 @@ def serve(handler: Handler) -> Iterator[Edge]:
                 self.send_response(reply.status)
                 for name, value in {"Content-Type": "application/json", **reply.headers}.items():
                     self.send_header(name, value)
-                self.send_header("Content-Length", str(len(reply.body)))
+                if reply.lengthless:
+                    self.send_header("Connection", "close")
+                else:
+                    self.send_header("Content-Length", str(len(reply.body)))
                 self.end_headers()
                 self.write(reply)
             except OSError:

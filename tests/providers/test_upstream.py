@@ -174,9 +174,10 @@ def test_a_connection_is_used_again(monkeypatch: pytest.MonkeyPatch) -> None:
     [
         (Answer(200, {}, seconds=0.6), "upstream_timeout"),
         (Answer(200, raw=b"x" * 100, trickle=0.05), "upstream_timeout"),
+        (Answer(200, raw=b"x" * 100, trickle=0.05, lengthless=True), "upstream_timeout"),
         (Answer(200, raw=b"x" * 2000), "response_too_large"),
     ],
-    ids=["silent", "trickling", "large"],
+    ids=["silent", "trickling", "without a length", "large"],
 )
 def test_limits_hold(answer: Answer, code: str) -> None:
     limits = Limits(connect=1, read=0.3, total=0.5, max_bytes=1000)

@@ -1,0 +1,89 @@
+"""The record in the staff door: every tenant's entries and the platform's own, read-only and never counted."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin
+from django.utils.html import format_html
+
+from audit.chain import leaf_hash
+from audit.models import Entry
+from byok_portal.boundary.actors import ActorKind
+from byok_portal.boundary.identifiers import parse_id
+from byok_portal.boundary.staff import StaffAdmin
+from byok_portal.boundary.staff_lists import TextFilter, UncountedPaginator, WordFilter
+
+if TYPE_CHECKING:
+    from django.core.paginator import Paginator
+    from django.db.models import QuerySet
+    from django.http import HttpRequest
+    from django.utils.safestring import SafeString
+
+
+class ActionFilter(TextFilter):
+    """By the action or how it begins."""
+
+    title = "action"
+    parameter_name = "action_name"
+    hint = "key.revoked, or key."
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:  # noqa: ARG002
+        text = self.text()
+        if not text:
+            return queryset
+        return queryset.filter(action__startswith=text) if text.endswith(".") else queryset.filter(action=text)
+
+
+class ActorKindFilter(WordFilter):
+    """By who acted."""
+
+    title = "actor kind"
+    parameter_name = field = "actor_kind"
+    words = [(kind.value, kind.value.capitalize()) for kind in ActorKind]
+
+
+@admin.register(Entry)
+class EntryAdmin(StaffAdmin):
+    """Newest first. The leaf is shown as it was hashed; personal data stays in the side table."""
+
+    list_display = ("occurred_at", "tenant_word", "tseq", "action", "outcome", "actor_kind", "target_kind", "target_id")
+    list_filter: Any = (ActionFilter, "outcome", ActorKindFilter, "occurred_at")
+    search_fields = ("event_id",)
+    search_help_text = "The id of an entry, as in the header Audit-Id"
+    sortable_by = ()
+    fields = readonly_fields = (
+        *("tenant_word", "tseq", "idx", "event_id", "occurred_at", "action", "outcome"),
+        *("actor_kind", "actor_id", "target_kind", "target_id", "canonical_leaf", "hash"),
+    )
+
+    def get_ordering(self, request: HttpRequest) -> tuple[str, ...]:
+        """Inside one tenant the index on its own numbers serves the page; over all of them the log's index."""
+        return ("-tseq", "-idx") if request.GET.get("tenant") else ("-idx",)
+
+    def get_search_results(
+        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str  # noqa: ARG002
+    ) -> tuple[QuerySet[Any], bool]:
+        """By the whole id only: part of a UUID tells nothing, and a scan of the log would."""
+        if not search_term:
+            return queryset, False
+        event_id = parse_id(search_term.strip())
+        return (queryset.filter(event_id=event_id) if event_id else queryset.none()), False
+
+    def get_paginator(
+        self, request: HttpRequest, queryset: QuerySet[Any], per_page: int, orphans: int = 0, allow_empty_first_page: bool = True  # noqa: ARG002, FBT001, FBT002
+    ) -> Paginator[Any]:
+        page = request.GET.get("p", "1")
+        return UncountedPaginator(queryset, per_page, page=int(page) if page.isdecimal() and len(page) < 7 else 1)  # noqa: PLR2004
+
+    @admin.display(description="tenant")
+    def tenant_word(self, entry: Entry) -> str:
+        return str(entry.tenant_id)
+
+    @admin.display(description="leaf")
+    def canonical_leaf(self, entry: Entry) -> SafeString:
+        return format_html('<pre class="leaf">{}</pre>', entry.leaf)
+
+    @admin.display(description="leaf hash")
+    def hash(self, entry: Entry) -> str:
+        return leaf_hash(entry.leaf.encode()).hex()

@@ -1,0 +1,108 @@
+"""Entries as rows and facts that people read. Decides nothing; personal data is shown only while it is kept."""
+
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any, Final
+
+from django.urls import reverse
+from django.utils.translation import gettext as _
+
+from audit import labels, selectors
+from audit.models import Outcome
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from audit.labels import Subject
+    from audit.models import Entry
+
+_PRIVATE: Final = ("label", "address", "user_agent")
+
+
+def rows_of(entries: Sequence[Entry], *, slug: str) -> list[dict[str, Any]]:
+    """Rows of the list: one query for the personal data and one per kind of label."""
+    private = selectors.find_private([entry.event_id for entry in entries])
+    subjects = [(e.actor_kind, e.actor_id) for e in entries] + [(e.target_kind, e.target_id) for e in entries]
+    names = labels.find_labels(subjects)
+    return [row_of(entry, names, private.get(entry.event_id), slug=slug) for entry in entries]
+
+
+def row_of(
+    entry: Entry, names: Mapping[Subject, str], private: Mapping[str, Any] | None, *, slug: str
+) -> dict[str, Any]:
+    """One entry. A use also shows its code, scope and where it came from."""
+    detail = detail_of(entry)
+    return {
+        "number": entry.tseq,
+        "time": entry.occurred_at,
+        "action": entry.action,
+        "outcome": entry.outcome,
+        "outcome_label": Outcome(entry.outcome).label,
+        "code": _code(entry, detail),
+        "actor_label": names.get((entry.actor_kind, entry.actor_id)) or _private_label(private) or str(entry.actor_id),
+        "actor_kind": entry.actor_kind.capitalize(),
+        "target_label": names.get((entry.target_kind, entry.target_id)) or entry.target_kind.capitalize(),
+        "scope": detail.get("scope", ""),
+        "network": network_of(detail, private),
+        "url": reverse("audit:detail", args=[slug, entry.event_id]),
+    }
+
+
+def detail_of(entry: Entry) -> dict[str, Any]:
+    """The recorded detail, read from the leaf: the leaf is what counts."""
+    return dict(json.loads(entry.leaf)["body"]["detail"])
+
+
+def network_of(detail: Mapping[str, Any], private: Mapping[str, Any] | None) -> str:
+    """The exact address while it is kept, with the network that admitted it."""
+    address, network = (private or {}).get("address", ""), detail.get("network", "")
+    return f"{address} ({network})" if address and network else address or network
+
+
+def facts_of(entry: Entry, row: Mapping[str, Any], private: Mapping[str, Any] | None) -> list[tuple[str, Any]]:
+    """Everything of one entry, in words."""
+    facts: list[tuple[str, Any]] = [
+        (_("Actor"), f"{row['actor_label']} ({entry.actor_kind})"),
+        (_("Actor id"), str(entry.actor_id)),
+        (_("Target"), f"{row['target_label']} ({entry.target_kind})"),
+        (_("Target id"), str(entry.target_id)),
+        (_("Audit id"), str(entry.event_id)),
+        (_("Request id"), json.loads(entry.leaf)["body"]["req"]),
+    ]
+    facts += [(_word(name), _value(value)) for name, value in detail_of(entry).items()]
+    return facts + _private_facts(private)
+
+
+def _private_facts(private: Mapping[str, Any] | None) -> list[tuple[str, Any]]:
+    if private is None:
+        return [(_("Personal data"), _("Erased; the entry keeps its salted hash."))]
+    names = [*_PRIVATE, *(name for name in private if name not in _PRIVATE)]
+    words = {"label": _("Shown as"), "address": _("Address"), "user_agent": _("User agent")}
+    return [(words.get(name, _word(name)), private[name]) for name in names if private.get(name)]
+
+
+def _code(entry: Entry, detail: Mapping[str, Any]) -> str:
+    code = detail.get("code", "")
+    return "" if code == entry.outcome else str(code)
+
+
+def _private_label(private: Mapping[str, Any] | None) -> str:
+    return str((private or {}).get("label", ""))
+
+
+def _word(name: str) -> str:
+    return name.replace("_", " ").capitalize()
+
+
+def _value(value: object) -> str:
+    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+
+
+def uses_of(entries: Sequence[Entry], *, slug: str) -> list[dict[str, Any]]:
+    """Uses of a key, as its page lists them."""
+    shown = []
+    for entry, row in zip(entries, rows_of(entries, slug=slug), strict=True):
+        delivery = detail_of(entry).get("delivery", "")
+        shown.append({**row, "at": entry.occurred_at, "consumer": row["actor_label"], "delivery": delivery})
+    return shown

@@ -1,0 +1,41 @@
+"""Background jobs in the staff door: read-only, but for the retry of a dead letter."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from django.contrib import admin
+
+from byok_portal.boundary.models import Job
+from byok_portal.boundary.staff import StaffAdmin
+from tenants.admin.filters import TenantFilter, slugs_of
+from tenants.services import jobs
+
+if TYPE_CHECKING:
+    from django.db.models import QuerySet
+    from django.http import HttpRequest
+
+
+@admin.register(Job)
+class JobAdmin(StaffAdmin):
+    """Newest first. A job carries ids, never content; its last error is a type or a code."""
+
+    list_display = ("kind", "tenant_word", "state", "attempts", "max_attempts", "last_error", "run_after", "created_at")
+    list_filter = (TenantFilter, "state", "kind")
+    ordering = ("-created_at",)
+    actions = ("retry",)
+    fields = readonly_fields = (
+        *("kind", "tenant_word", "subject_id", "state", "attempts", "max_attempts", "last_error"),
+        *("done_steps", "total_steps", "run_after", "lease_until", "created_at", "finished_at"),
+    )
+
+    @admin.display(description="tenant")
+    def tenant_word(self, job: Job) -> str:
+        return slugs_of([job.tenant_id]).get(job.tenant_id, str(job.tenant_id))
+
+    @admin.action(description="Retry dead letter")
+    def retry(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
+        """Each chosen job gets a fresh set of attempts."""
+        self.run_each(
+            request, queryset, lambda actor, row: jobs.retry(actor=actor, job_id=row.id), said="Queued again."
+        )

@@ -1,0 +1,69 @@
+"""`manage.py up`: everything on one machine, for a newcomer: database, demo upstream, web, worker, sequencer.
+
+Not for production: there each process is started by the host's own supervisor (docs/operations.md).
+"""
+
+from __future__ import annotations
+
+import os
+import socket
+import sys
+from typing import Any
+
+from django.conf import settings
+from django.core.management import call_command
+from django.core.management.base import BaseCommand, CommandError, CommandParser
+from django.db import connections
+
+from byok_portal import demo, environment
+from byok_portal.management.commands.demo import describe
+from byok_portal.quickstart.supervisor import Child, Supervisor
+
+
+class Command(BaseCommand):
+    help = "Set up and run the whole portal with demo data. Ctrl-C stops it."
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--no-demo", action="store_true", help="No demo tenants and no demo OpenBao.")
+
+    def handle(self, *_args: Any, no_demo: bool, **_options: Any) -> None:
+        port = int(os.environ.get("BYOK_PORT", "8000"))
+        _require_free(port)
+        call_command("migrate", database="owner", verbosity=0)
+        call_command("collectstatic", interactive=False, verbosity=0)
+        call_command("sequencer", "--once")
+        text = f"\n  Portal        {settings.BASE_URL}/\n" if no_demo else describe(demo.ensure())
+        connections.close_all()
+        self.stdout.write(text)
+        self.stdout.write("  Ready in a moment; Ctrl-C stops everything.\n")
+        self.stdout.flush()
+        try:
+            Supervisor(_children(port)).run()
+        finally:
+            if not no_demo:
+                demo.upstream().stop()
+            environment.cluster().stop()
+
+
+def _children(port: int) -> list[Child]:
+    manage = [sys.executable, "manage.py"]
+    web = [
+        *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", os.environ.get("BYOK_HOST", "127.0.0.1")),
+        *("--port", str(port), "--workers", "2", "--blocking-threads", "4", "--log-level", "warning"),
+        "byok_portal.wsgi:application",
+    ]
+    return [
+        Child(name="web", argv=web),
+        Child(name="worker", argv=[*manage, "worker"]),
+        Child(name="sequencer", argv=[*manage, "sequencer"]),
+    ]
+
+
+def _require_free(port: int) -> None:
+    with socket.socket() as probe:
+        probe.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+        try:
+            probe.bind(("127.0.0.1", port))
+        except OSError:
+            message = f"Port {port} is taken. Stop what uses it, or choose another: BYOK_PORT=8001 make run"
+            raise CommandError(message) from None

@@ -1,0 +1,7 @@
+"""The staff door of tenants: opening, editing, suspending; consumers of platform systems; people, read-only."""
+
+from __future__ import annotations
+
+from tenants.admin import consumers, people, record, tenants
+
+__all__ = ["consumers", "people", "record", "tenants"]

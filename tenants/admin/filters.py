@@ -1,0 +1,41 @@
+"""Narrowing a list to one tenant, by slug or id; `platform` is the chain of events that belong to none."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from byok_portal.boundary.identifiers import PLATFORM, parse_id
+from byok_portal.boundary.staff_lists import TextFilter
+from tenants.models import Tenant
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from uuid import UUID
+
+    from django.db.models import QuerySet
+    from django.http import HttpRequest
+
+
+class TenantFilter(TextFilter):
+    """For tables with a `tenant_id`."""
+
+    title = "tenant"
+    parameter_name = "tenant"
+    hint = "Slug or id, or “platform”"
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:  # noqa: ARG002
+        text = self.text()
+        return queryset.filter(tenant_id__in=_tenant_ids(text)) if text else queryset
+
+
+def slugs_of(tenant_ids: Iterable[UUID]) -> dict[UUID, str]:
+    """Slugs by id, in one query: rows of the record and of jobs have no foreign key."""
+    known = Tenant.objects.filter(id__in=set(tenant_ids)).values_list("id", "slug")
+    return {PLATFORM: "platform", **dict(known)}
+
+
+def _tenant_ids(text: str) -> list[UUID]:
+    if text == "platform":
+        return [PLATFORM]
+    identifier = parse_id(text)
+    return [identifier] if identifier else list(Tenant.objects.filter(slug=text).values_list("id", flat=True))
