@@ -32,7 +32,9 @@ class ActionFilter(TextFilter):
         text = self.text()
         if not text:
             return queryset
-        return queryset.filter(action__startswith=text) if text.endswith(".") else queryset.filter(action=text)
+        return (
+            queryset.filter(action__startswith=text) if text.endswith(".") else queryset.filter(action=text)
+        )
 
 
 class ActorKindFilter(WordFilter):
@@ -47,7 +49,16 @@ class ActorKindFilter(WordFilter):
 class EntryAdmin(StaffAdmin):
     """Newest first. The leaf is shown as it was hashed; personal data stays in the side table."""
 
-    list_display = ("occurred_at", "tenant_word", "tseq", "action", "outcome", "actor_kind", "target_kind", "target_id")
+    list_display = (
+        "occurred_at",
+        "tenant_word",
+        "tseq",
+        "action",
+        "outcome",
+        "actor_kind",
+        "target_kind",
+        "target_id",
+    )
     list_filter: Any = (ActionFilter, "outcome", ActorKindFilter, "occurred_at")
     search_fields = ("event_id",)
     search_help_text = "The id of an entry, as in the header Audit-Id"
@@ -62,7 +73,10 @@ class EntryAdmin(StaffAdmin):
         return ("-tseq", "-idx") if request.GET.get("tenant") else ("-idx",)
 
     def get_search_results(
-        self, request: HttpRequest, queryset: QuerySet[Any], search_term: str  # noqa: ARG002
+        self,
+        request: HttpRequest,
+        queryset: QuerySet[Any],
+        search_term: str,  # noqa: ARG002
     ) -> tuple[QuerySet[Any], bool]:
         """By the whole id only: part of a UUID tells nothing, and a scan of the log would."""
         if not search_term:
@@ -71,10 +85,17 @@ class EntryAdmin(StaffAdmin):
         return (queryset.filter(event_id=event_id) if event_id else queryset.none()), False
 
     def get_paginator(
-        self, request: HttpRequest, queryset: QuerySet[Any], per_page: int, orphans: int = 0, allow_empty_first_page: bool = True  # noqa: ARG002, FBT001, FBT002
+        self,
+        request: HttpRequest,
+        queryset: QuerySet[Any],
+        per_page: int,
+        orphans: int = 0,
+        allow_empty_first_page: bool = True,  # noqa: ARG002, FBT001, FBT002
     ) -> Paginator[Any]:
         page = request.GET.get("p", "1")
-        return UncountedPaginator(queryset, per_page, page=int(page) if page.isdecimal() and len(page) < 7 else 1)  # noqa: PLR2004
+        return UncountedPaginator(
+            queryset, per_page, page=int(page) if page.isdecimal() and len(page) < 7 else 1
+        )  # noqa: PLR2004
 
     @admin.display(description="tenant")
     def tenant_word(self, entry: Entry) -> str:

@@ -68,7 +68,9 @@ def list_entries(filters: Filters | None = None) -> QuerySet[Entry]:
         "tseq__lt": find_number(filters.until) if filters.until else None,
     }
     own = Entry.objects.filter(tenant_id=binding.get_tenant())
-    return own.filter(**{name: value for name, value in wanted.items() if value not in (None, "")}).order_by("-tseq")
+    return own.filter(**{name: value for name, value in wanted.items() if value not in (None, "")}).order_by(
+        "-tseq"
+    )
 
 
 def list_uses(target_id: UUID) -> QuerySet[Entry]:

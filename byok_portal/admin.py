@@ -8,7 +8,7 @@ from django.contrib import admin
 
 from byok_portal.boundary.models import Job
 from byok_portal.boundary.staff import StaffAdmin
-from tenants.admin.filters import TenantFilter, slugs_of
+from tenants.admin.filters import TenantFilter, TenantNamed
 from tenants.services import jobs
 
 if TYPE_CHECKING:
@@ -17,10 +17,19 @@ if TYPE_CHECKING:
 
 
 @admin.register(Job)
-class JobAdmin(StaffAdmin):
+class JobAdmin(TenantNamed, StaffAdmin):
     """Newest first. A job carries ids, never content; its last error is a type or a code."""
 
-    list_display = ("kind", "tenant_word", "state", "attempts", "max_attempts", "last_error", "run_after", "created_at")
+    list_display = (
+        "kind",
+        "tenant_word",
+        "state",
+        "attempts",
+        "max_attempts",
+        "last_error",
+        "run_after",
+        "created_at",
+    )
     list_filter = (TenantFilter, "state", "kind")
     ordering = ("-created_at",)
     actions = ("retry",)
@@ -28,10 +37,6 @@ class JobAdmin(StaffAdmin):
         *("kind", "tenant_word", "subject_id", "state", "attempts", "max_attempts", "last_error"),
         *("done_steps", "total_steps", "run_after", "lease_until", "created_at", "finished_at"),
     )
-
-    @admin.display(description="tenant")
-    def tenant_word(self, job: Job) -> str:
-        return slugs_of([job.tenant_id]).get(job.tenant_id, str(job.tenant_id))
 
     @admin.action(description="Retry dead letter")
     def retry(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from django.core.exceptions import RequestDataTooBig
 from django.shortcuts import render
 
 from byok_portal import errors
@@ -18,6 +19,18 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
     if request.path.startswith("/api/"):
         return problems.answer(request, errors.NotFound())
     return render(request, "404.html", status=404)
+
+
+def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
+    """A request that Django refuses to read. One that is too big is named: people paste whole files."""
+    error: errors.PortalError = errors.InvalidInput("The request could not be read.", code="malformed_request")
+    error.status = 400
+    if isinstance(exception, RequestDataTooBig):
+        error = errors.InvalidInput("What was sent is bigger than 1 MiB. A secret has at most 16 KiB.", code="too_large")
+        error.status, error.title = 413, "That is too much"
+    if request.path.startswith("/api/"):
+        return problems.answer(request, error)
+    return render(request, "400.html", {"error": error} if error.status != 400 else {}, status=error.status)  # noqa: PLR2004
 
 
 def server_error(request: HttpRequest) -> HttpResponse:

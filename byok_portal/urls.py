@@ -8,6 +8,7 @@ from django.urls import include, path
 from byok_portal import health
 from byok_portal.api_urls import urlpatterns as api_patterns
 
+handler400 = "byok_portal.errors_pages.bad_request"
 handler404 = "byok_portal.errors_pages.not_found"
 handler500 = "byok_portal.errors_pages.server_error"
 

@@ -104,8 +104,9 @@ _AFTER_LIVE = frozenset({_V.SUPERSEDED, _V.EXPIRED, _V.REVOKED, _V.COMPROMISED})
 
 VERSION_TRANSITIONS: Final[Mapping[VersionState, frozenset[VersionState]]] = MappingProxyType(
     {
-        _V.REGISTERED: frozenset({_V.VERIFIED, _V.COMPROMISED, _V.DESTROYED}),
-        _V.VERIFIED: frozenset({_V.ACTIVE, _V.COMPROMISED, _V.DESTROYED}),
+        # Revoked before it was ever active: its material stays until the provider has confirmed the end as well.
+        _V.REGISTERED: frozenset({_V.VERIFIED, _V.REVOKED, _V.COMPROMISED, _V.DESTROYED}),
+        _V.VERIFIED: frozenset({_V.ACTIVE, _V.REVOKED, _V.COMPROMISED, _V.DESTROYED}),
         _V.ACTIVE: _AFTER_LIVE | {_V.SUSPENDED},
         _V.SUSPENDED: _AFTER_LIVE | {_V.ACTIVE},
         _V.SUPERSEDED: frozenset({_V.REVOKED, _V.COMPROMISED}),

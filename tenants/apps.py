@@ -10,6 +10,8 @@ class TenantsConfig(AppConfig):
 
     def ready(self) -> None:
         from byok_portal.boundary import directory  # noqa: PLC0415  # the app registry must be ready
+        from tenants import labels  # noqa: PLC0415
         from tenants.directory import TenantDirectory  # noqa: PLC0415
 
         directory.install(TenantDirectory())
+        labels.install()

@@ -91,3 +91,10 @@ def admin_connection() -> Iterator[psycopg.Connection]:
     parts = os.environ["BYOK_TEST_ADMIN_URL"].rsplit("/", 1)[0]
     with psycopg.connect(f"{parts}/{environment.DATABASE}", autocommit=True) as connection:
         yield connection
+
+
+def pytest_configure() -> None:
+    """Passwords of the cast are public; hashing them slowly would only slow the suite."""
+    from django.conf import settings  # noqa: PLC0415
+
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]

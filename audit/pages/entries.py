@@ -35,7 +35,9 @@ class ListPage(TenantPage):
 
     def get(self, request: HttpRequest) -> HttpResponse:
         """Filter by what was done, with what outcome, by whom, to which key, when."""
-        form = FilterForm(request.GET, keys=labels.list_choices("key"), consumers=labels.list_choices("consumer"))
+        form = FilterForm(
+            request.GET, keys=labels.list_choices("key"), consumers=labels.list_choices("consumer")
+        )
         is_valid = form.is_valid()
         entries = selectors.list_entries(form.filters()) if is_valid else selectors.list_entries().none()
         rows, more_newer, more_older = _page(entries, paging_of(request.GET))
@@ -44,7 +46,9 @@ class ListPage(TenantPage):
         context: dict[str, Any] = {
             "crumbs": [(_("Audit log"), "")],
             "rows": presentation.rows_of(rows, slug=self.place.slug),
-            "pager": _pager(rows, form.query, newer=more_newer, older=more_older, last=head.tseq if head else 0),
+            "pager": _pager(
+                rows, form.query, newer=more_newer, older=more_older, last=head.tseq if head else 0
+            ),
             "errors": form.messages,
             "is_filtered": bool(form.query) or not is_valid,
             "clear_url": here,
@@ -90,7 +94,10 @@ class DetailPage(TenantPage):
         names = labels.find_labels([(entry.actor_kind, entry.actor_id), (entry.target_kind, entry.target_id)])
         row = presentation.row_of(entry, names, private, slug=self.place.slug)
         context = {
-            "crumbs": [(_("Audit log"), reverse("audit:list", args=[self.place.slug])), (str(entry.tseq), "")],
+            "crumbs": [
+                (_("Audit log"), reverse("audit:list", args=[self.place.slug])),
+                (str(entry.tseq), ""),
+            ],
             "entry": row,
             "facts": presentation.facts_of(entry, row, private),
             "leaf": entry.leaf,

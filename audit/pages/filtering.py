@@ -54,7 +54,9 @@ class FilterForm(forms.Form):
     key = forms.UUIDField(required=False, label=_("Key"))
     consumer = forms.UUIDField(required=False, label=_("Consumer"))
 
-    def __init__(self, data: QueryDict, *, keys: list[tuple[str, str]], consumers: list[tuple[str, str]]) -> None:
+    def __init__(
+        self, data: QueryDict, *, keys: list[tuple[str, str]], consumers: list[tuple[str, str]]
+    ) -> None:
         super().__init__(data)
         self.options = {
             "action_options": [(action, action) for action in list_actions()],

@@ -32,7 +32,7 @@ def row_of(
     entry: Entry, names: Mapping[Subject, str], private: Mapping[str, Any] | None, *, slug: str
 ) -> dict[str, Any]:
     """One entry. A use also shows its code, scope and where it came from."""
-    detail = detail_of(entry)
+    detail, private = detail_of(entry), _visible(entry, private)
     return {
         "number": entry.tseq,
         "time": entry.occurred_at,
@@ -40,7 +40,9 @@ def row_of(
         "outcome": entry.outcome,
         "outcome_label": Outcome(entry.outcome).label,
         "code": _code(entry, detail),
-        "actor_label": names.get((entry.actor_kind, entry.actor_id)) or _private_label(private) or str(entry.actor_id),
+        "actor_label": names.get((entry.actor_kind, entry.actor_id))
+        or _private_label(private)
+        or str(entry.actor_id),
         "actor_kind": entry.actor_kind.capitalize(),
         "target_label": names.get((entry.target_kind, entry.target_id)) or entry.target_kind.capitalize(),
         "scope": detail.get("scope", ""),
@@ -60,7 +62,9 @@ def network_of(detail: Mapping[str, Any], private: Mapping[str, Any] | None) -> 
     return f"{address} ({network})" if address and network else address or network
 
 
-def facts_of(entry: Entry, row: Mapping[str, Any], private: Mapping[str, Any] | None) -> list[tuple[str, Any]]:
+def facts_of(
+    entry: Entry, row: Mapping[str, Any], private: Mapping[str, Any] | None
+) -> list[tuple[str, Any]]:
     """Everything of one entry, in words."""
     facts: list[tuple[str, Any]] = [
         (_("Actor"), f"{row['actor_label']} ({entry.actor_kind})"),
@@ -71,7 +75,14 @@ def facts_of(entry: Entry, row: Mapping[str, Any], private: Mapping[str, Any] | 
         (_("Request id"), json.loads(entry.leaf)["body"]["req"]),
     ]
     facts += [(_word(name), _value(value)) for name, value in detail_of(entry).items()]
-    return facts + _private_facts(private)
+    return facts + _private_facts(_visible(entry, private))
+
+
+def _visible(entry: Entry, private: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
+    """A tenant sees that platform staff acted and what they noted, not which person at which address."""
+    if private is None or entry.actor_kind != "staff":
+        return private
+    return {name: value for name, value in private.items() if name not in _PRIVATE}
 
 
 def _private_facts(private: Mapping[str, Any] | None) -> list[tuple[str, Any]]:

@@ -124,6 +124,17 @@ def operation(
     return declare
 
 
+def authorise(name: str, *, actor: Actor) -> None:
+    """Check an operation's permission before its form is parsed. Raises Forbidden, recorded as a denial."""
+    row = REGISTRY[name]
+    with binding.use_alias(row.alias):
+        try:
+            _authorise(actor, row)
+        except errors.Forbidden as error:
+            _record_denial(actor, row, error)
+            raise
+
+
 @contextmanager
 def commit() -> Iterator[None]:
     """One transaction of the running operation. Raises NothingRecordedError when nothing was appended in it."""

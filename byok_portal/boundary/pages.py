@@ -16,6 +16,7 @@ from django.views import View
 
 from byok_portal import errors
 from byok_portal.boundary import actors, binding, directory, operations
+from byok_portal.boundary.permissions import Permission
 from byok_portal.boundary.requests import origin_of
 
 if TYPE_CHECKING:
@@ -27,7 +28,6 @@ if TYPE_CHECKING:
 
     from byok_portal.boundary.actors import Actor
     from byok_portal.boundary.directory import Place
-    from byok_portal.boundary.permissions import Permission
 
 SAFE = frozenset({"GET", "HEAD", "OPTIONS"})
 
@@ -108,10 +108,29 @@ class TenantPage(View):
     problem: errors.PortalError | None = None
 
 
+class OperationPage(TenantPage):
+    """A page of one operation. Its form is shown to whoever may do it; a forged POST is recorded as a denial."""
+
+    operation: ClassVar[str]
+    permission: ClassVar[Permission] = Permission.TENANT_READ
+
+    def _serve(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+        if request.method not in SAFE:
+            operations.authorise(self.operation, actor=self.actor)
+        elif not self.permits(operations.REGISTRY[self.operation].permission):
+            raise errors.Forbidden(_("Your role in this tenant does not include this."))
+        return super()._serve(request, *args, **kwargs)
+
+
 def add_errors(form: BaseForm, error: errors.PortalError) -> None:
-    """Put each problem on its field, or on the form when the form has no such field."""
+    """Put each problem on its field, or on the form when the form has no such field.
+
+    A form whose field is called otherwise than the operation's says so in `aliases`.
+    """
+    aliases: dict[str, str] = getattr(form, "aliases", {})
     for problem in error.problems if isinstance(error, errors.InvalidInputs) else [error]:
-        name = (problem.field or "").replace("parameters.", "param_")
+        field = (problem.field or "").replace("parameters.", "param_")
+        name = aliases.get(field, field)
         form.add_error(name if name in form.fields else None, problem.detail)
 
 

@@ -51,6 +51,11 @@ class StaffSite(admin.AdminSite):
     index_title = "Tenants, providers, record"
     enable_nav_sidebar = True
 
+    def register(self, model_or_iterable: Any, admin_class: Any = None, **options: Any) -> None:
+        """Only doors of ours: what libraries register for themselves would write without an operation."""
+        if admin_class is not None and issubclass(admin_class, StaffAdmin):
+            super().register(model_or_iterable, admin_class, **options)
+
     def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:  # noqa: ARG002
         if request.user.is_authenticated:
             _refuse_stranger(request)
@@ -61,7 +66,9 @@ class StaffSite(admin.AdminSite):
     def logout(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:  # noqa: ARG002
         return LogoutView.as_view(next_page="account_login")(request)
 
-    def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:  # noqa: ARG002
+    def password_change(
+        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
+    ) -> HttpResponse:  # noqa: ARG002
         """Passwords change by e-mail: this login cannot write people."""
         return HttpResponseRedirect(reverse("account_reset_password"))
 
@@ -112,7 +119,9 @@ class StaffAdmin(StaffPermissions, admin.ModelAdmin):  # type: ignore[type-arg] 
 
     list_per_page = 50
     show_full_result_count = False
+    show_facets = admin.ShowFacets.NEVER  # each would be a count over every tenant
     change_form_template = "admin/staff/change_form.html"
+    change_list_template = "admin/staff/change_list.html"
 
     def run(self, request: HttpRequest, tenant_id: UUID, call: Callable[[Actor], Any]) -> Any:
         """Bind the tenant, leave the read-only login, and call operations as this staff member.
@@ -120,7 +129,11 @@ class StaffAdmin(StaffPermissions, admin.ModelAdmin):  # type: ignore[type-arg] 
         An operation that belongs to no tenant (`alias=staff`) runs bound to `identifiers.PLATFORM`.
         """
         actor = actors.staff(request.user.pk, label=str(request.user), origin=origin_of(request))
-        with binding.use_alias(binding.DEFAULT), binding.bind_tenant(tenant_id), operations.receipts() as receipts:
+        with (
+            binding.use_alias(binding.DEFAULT),
+            binding.bind_tenant(tenant_id),
+            operations.receipts() as receipts,
+        ):
             result = call(actor)
         if receipts:
             request.byok_audit_id = receipts[-1]  # type: ignore[attr-defined]  # admin_view answers with it
@@ -148,7 +161,9 @@ class StaffAdmin(StaffPermissions, admin.ModelAdmin):  # type: ignore[type-arg] 
         """Put what an operation refused on the form's fields."""
         add_errors(form, error)
 
-    def show(self, request: HttpRequest, template: str, *, title: str, obj: Any = None, **context: Any) -> HttpResponse:
+    def show(
+        self, request: HttpRequest, template: str, *, title: str, obj: Any = None, **context: Any
+    ) -> HttpResponse:
         """Render a page of the admin's shell; `form` is laid out as Django lays out its own."""
         form = context.get("form")
         if form is not None:

@@ -1,6 +1,28 @@
-"""Addresses of the pages."""
+"""Addresses of the pages. Forms that add something lie beside the lists, so that no slug can hide one."""
 
 from __future__ import annotations
 
+from django.urls import path
+
+from keys.pages import detail, grants, lifecycle, listing, registration, rotation
+
 app_name = "keys"
-urlpatterns: list[object] = []
+_KEY = "keys/<slug:key>/"
+urlpatterns = [
+    path("", listing.ListPage.as_view(), name="home"),
+    path("keys/", listing.ListPage.as_view(), name="list"),
+    path("register-key/", registration.RegisterPage.as_view(), name="register"),
+    path(_KEY, detail.DetailPage.as_view(), name="detail"),
+    path(f"{_KEY}activate/", lifecycle.ActivatePage.as_view(), name="activate"),
+    path(f"{_KEY}prove/", lifecycle.ProvePage.as_view(), name="prove"),
+    path(f"{_KEY}suspend/", lifecycle.SuspendPage.as_view(), name="suspend"),
+    path(f"{_KEY}resume/", lifecycle.ResumePage.as_view(), name="resume"),
+    path(f"{_KEY}revoke/", lifecycle.RevokePage.as_view(), name="revoke"),
+    path(f"{_KEY}compromise/", lifecycle.CompromisePage.as_view(), name="compromise"),
+    path(f"{_KEY}withdraw/", lifecycle.WithdrawPage.as_view(), name="withdraw"),
+    path(f"{_KEY}rotate/", rotation.RotatePage.as_view(), name="rotate"),
+    path(f"{_KEY}versions/<int:number>/finish/", rotation.FinishPage.as_view(), name="finish-rotation"),
+    path(f"{_KEY}grant/", grants.GrantPage.as_view(), name="grant"),
+    path(f"{_KEY}grants/<uuid:grant>/end/", grants.EndPage.as_view(), name="grant-end"),
+    path("consumers/<slug:consumer>/end/", grants.EndConsumerPage.as_view(), name="consumer-end"),
+]

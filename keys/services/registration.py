@@ -16,7 +16,7 @@ from byok_portal.errors import Conflict
 from keys import selectors
 from keys.models import Key, KeyVersion, Proof
 from keys.services import custody, drafts, probing, versions
-from keys.states import KeyState, RevocationReason
+from keys.states import KeyState
 from tenants.services.tenants import require_active
 
 if TYPE_CHECKING:
@@ -148,12 +148,15 @@ def prove(*, actor: Actor, key_id: UUID) -> Proof:
     api="api:key-withdraw",
 )
 def withdraw(*, actor: Actor, key_id: UUID) -> Key:
-    """Take back a key that was never activated: its material is destroyed. Raises Conflict after activation."""
+    """Take back a key that was never activated: our copy is destroyed, the credential itself stays as it was.
+
+    Raises Conflict after activation.
+    """
     key = selectors.lock_key(key_id)
     if key.state != KeyState.PENDING:
         raise Conflict("The key was activated; revoke it instead.", code="key_state")
     for version in selectors.list_versions(key.id):
-        versions.end(version, reason=RevocationReason.CESSATION_OF_OPERATION)
+        versions.destroy(version)
     key.state, key.ended_at = KeyState.REVOKED, timezone.now()
     key.save(update_fields=["state", "ended_at"])
     append(actor=actor, action="key.withdrawn", target=Target("key", key.id))

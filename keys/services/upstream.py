@@ -138,13 +138,7 @@ def _record(actor: Actor, version: KeyVersion, status: UpstreamStatus, note: str
     with commit():
         version.upstream_status, version.upstream_checked_at = status, timezone.now()
         version.upstream_note = note[:300]
-        version.revoke_evidence = {
-            **version.revoke_evidence,
-            **(evidence if isinstance(evidence, dict) else {}),
-        }
-        version.save(
-            update_fields=["upstream_status", "upstream_checked_at", "upstream_note", "revoke_evidence"]
-        )
+        version.save(update_fields=["upstream_status", "upstream_checked_at", "upstream_note"])
         append(
             actor=actor,
             action="key.upstream_revoked" if confirmed else "key.upstream_residual",

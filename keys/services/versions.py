@@ -98,7 +98,7 @@ def move(version: KeyVersion, to: VersionState, **fields: Any) -> None:
 
 
 def end(version: KeyVersion, *, reason: RevocationReason, compromised: bool = False) -> None:
-    """Revoke, compromise or, before it was ever active, destroy a version."""
+    """Revoke or compromise a version. Its material stays, so that it can be revoked at the provider too."""
     now = timezone.now()
     if compromised:
         move(
@@ -109,10 +109,8 @@ def end(version: KeyVersion, *, reason: RevocationReason, compromised: bool = Fa
             was_compromised=True,
             exposure="confirmed",
         )
-    elif VersionState.REVOKED in VERSION_TRANSITIONS[VersionState(version.state)]:
+    else:
         move(version, VersionState.REVOKED, ended_at=now, end_reason=reason.value)
-    elif version.state in {VersionState.REGISTERED, VersionState.VERIFIED}:
-        destroy(version)
 
 
 def destroy(version: KeyVersion) -> None:

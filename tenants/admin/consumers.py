@@ -44,11 +44,15 @@ class IssueTokenForm(forms.Form):
 class RegisterConsumerForm(IssueTokenForm):
     """A new consumer with its first token."""
 
-    tenant = forms.ModelChoiceField(queryset=Tenant.objects.filter(state=TenantState.ACTIVE.value).order_by("slug"))
+    tenant = forms.ModelChoiceField(
+        queryset=Tenant.objects.filter(state=TenantState.ACTIVE.value).order_by("slug")
+    )
     name = forms.CharField()
     kind = forms.ChoiceField(choices=ConsumerKind.choices)
     environment = forms.ChoiceField(choices=[(word.value, word.value.capitalize()) for word in Environment])
-    operated_by = forms.ChoiceField(choices=[("platform", "The platform"), ("tenant", "The tenant")], initial="platform")
+    operated_by = forms.ChoiceField(
+        choices=[("platform", "The platform"), ("tenant", "The tenant")], initial="platform"
+    )
     contact = forms.CharField(
         required=False, widget=forms.EmailInput, help_text="Who answers for this system."
     )
@@ -170,8 +174,15 @@ class ConsumerAdmin(StaffAdmin):
             raise errors.NotFound
         if request.method != "POST":
             says = f"{consumer} can no longer sign in with this token from the next request on. It cannot be undone."
-            context = {"rows": [token], "verb": "Revoke", "says": says, "cancel_url": self.url("change", consumer.pk)}
-            return self.show(request, "admin/staff/confirm.html", title="Revoke this token?", obj=consumer, **context)
+            context = {
+                "rows": [token],
+                "verb": "Revoke",
+                "says": says,
+                "cancel_url": self.url("change", consumer.pk),
+            }
+            return self.show(
+                request, "admin/staff/confirm.html", title="Revoke this token?", obj=consumer, **context
+            )
         try:
             self.run(
                 request,

@@ -46,9 +46,13 @@ class EditTenantForm(forms.Form):
 class OpenTenantForm(EditTenantForm):
     """A new tenant and its first owner."""
 
-    slug = forms.CharField(help_text="Small letters, digits and inner hyphens. Part of every address; never changes.")
+    slug = forms.CharField(
+        help_text="Small letters, digits and inner hyphens. Part of every address; never changes."
+    )
     owner_email = forms.CharField(
-        label="Owner e-mail", widget=forms.EmailInput, help_text="This person gets the invitation link and invites the others."
+        label="Owner e-mail",
+        widget=forms.EmailInput,
+        help_text="This person gets the invitation link and invites the others.",
     )
     field_order = ("name", "slug", "contract_ends_on", "owner_email")
 
@@ -57,7 +61,9 @@ class InviteForm(forms.Form):
     """One more person for a tenant."""
 
     email = forms.CharField(label="E-mail", widget=forms.EmailInput)
-    role = forms.ChoiceField(choices=[(role.value, role.value.title()) for role in Role], initial=Role.OWNER.value)
+    role = forms.ChoiceField(
+        choices=[(role.value, role.value.title()) for role in Role], initial=Role.OWNER.value
+    )
 
 
 class StateFilter(WordFilter):
@@ -75,7 +81,12 @@ class ContractFilter(admin.SimpleListFilter):
     parameter_name = "contract"
 
     def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002
-        return [("over", "Is over"), ("30", "Within 30 days"), ("90", "Within 90 days"), ("none", "Not agreed")]
+        return [
+            ("over", "Is over"),
+            ("30", "Within 30 days"),
+            ("90", "Within 90 days"),
+            ("none", "Not agreed"),
+        ]
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:  # noqa: ARG002
         today, wanted = timezone.now().date(), self.value()
@@ -137,7 +148,11 @@ class TenantAdmin(StaffAdmin):
         return self.serve(request, form, title="Open a tenant", submit="Open tenant", perform=perform)
 
     def change_view(
-        self, request: HttpRequest, object_id: str, form_url: str = "", extra_context: Any = None  # noqa: ARG002
+        self,
+        request: HttpRequest,
+        object_id: str,
+        form_url: str = "",
+        extra_context: Any = None,  # noqa: ARG002
     ) -> HttpResponse:
         """What staff know of a tenant; its name and contract end can change."""
         tenant = self.require(request, object_id)
@@ -148,7 +163,9 @@ class TenantAdmin(StaffAdmin):
 
         form = bind_form(request, EditTenantForm, name=tenant.name, contract_ends_on=tenant.contract_ends_on)
         context = {"facts": self.list_facts(tenant), "tools": self.list_tools(tenant), "history": True}
-        return self.serve(request, form, title=str(tenant), submit="Save", perform=perform, obj=tenant, **context)
+        return self.serve(
+            request, form, title=str(tenant), submit="Save", perform=perform, obj=tenant, **context
+        )
 
     def invite_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Invite a person. The answer shows the link, this once."""
@@ -167,7 +184,9 @@ class TenantAdmin(StaffAdmin):
         self, request: HttpRequest, tenant: Tenant, issued: IssuedInvitation, email: str, *, title: str
     ) -> HttpResponse:
         """The one answer that holds the link in clear."""
-        link = settings.BASE_URL.rstrip("/") + reverse("tenants:invitation", args=[issued.plaintext.reveal_text()])
+        link = settings.BASE_URL.rstrip("/") + reverse(
+            "tenants:invitation", args=[issued.plaintext.reveal_text()]
+        )
         return self.show(
             request,
             "admin/staff/once.html",
@@ -181,7 +200,11 @@ class TenantAdmin(StaffAdmin):
 
     def list_facts(self, tenant: Tenant) -> list[tuple[str, Any]]:
         """What is shown and cannot be changed here."""
-        people = Membership.objects.filter(tenant_id=tenant.id).select_related("user").order_by("role", "created_at")
+        people = (
+            Membership.objects.filter(tenant_id=tenant.id)
+            .select_related("user")
+            .order_by("role", "created_at")
+        )
         words = [f"{each.user.email} ({each.role}{'' if each.is_active else ', invited'})" for each in people]
         return [
             ("Slug", tenant.slug),
@@ -207,9 +230,13 @@ class TenantAdmin(StaffAdmin):
     def suspend(self, request: HttpRequest, queryset: QuerySet[Tenant]) -> HttpResponse | None:
         """Asks first."""
         if "confirmed" not in request.POST:
-            says = "From this moment on every use of their keys is refused, on every process. Nothing is lost."
+            says = (
+                "From this moment on every use of their keys is refused, on every process. Nothing is lost."
+            )
             return self.confirm(request, queryset, "suspend", "Suspend", says)
-        self.run_each(request, queryset, lambda actor, _row: tenants.suspend_tenant(actor=actor), said="Suspended.")
+        self.run_each(
+            request, queryset, lambda actor, _row: tenants.suspend_tenant(actor=actor), said="Suspended."
+        )
         return None
 
     @admin.action(description="Resume: allow their keys again")
@@ -218,7 +245,9 @@ class TenantAdmin(StaffAdmin):
         if "confirmed" not in request.POST:
             says = "Every key that was usable before the suspension becomes usable again."
             return self.confirm(request, queryset, "resume", "Resume", says)
-        self.run_each(request, queryset, lambda actor, _row: tenants.resume_tenant(actor=actor), said="Resumed.")
+        self.run_each(
+            request, queryset, lambda actor, _row: tenants.resume_tenant(actor=actor), said="Resumed."
+        )
         return None
 
     def confirm(

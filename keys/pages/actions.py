@@ -1,0 +1,80 @@
+"""Which changes of a key its page offers: those that the state allows and the person may make. The services decide."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, Final, NamedTuple
+
+from django.urls import reverse
+from django.utils.translation import gettext_lazy as _
+
+from byok_portal.boundary.permissions import Permission
+from keys.states import KeyState
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    from keys.models import Key, KeyVersion
+
+
+class Offer(NamedTuple):
+    """One change: its page, its word and in which states of the key it makes sense."""
+
+    name: str
+    label: Any
+    icon: str
+    permission: Permission
+    states: frozenset[KeyState]
+    danger: bool = False
+
+
+_P = Permission
+_LIVE: Final = frozenset({KeyState.ACTIVE, KeyState.SUSPENDED})
+_OPEN: Final = _LIVE | {KeyState.PENDING}
+OFFERS: Final = (
+    Offer("activate", _("Activate"), "check", _P.KEY_ACTIVATE, frozenset({KeyState.PENDING})),
+    Offer("rotate", _("Rotate"), "rotate-cw", _P.KEY_ROTATE, frozenset({KeyState.ACTIVE})),
+    Offer("resume", _("Resume"), "play", _P.KEY_RESUME, frozenset({KeyState.SUSPENDED})),
+    Offer("prove", _("Prove again"), "refresh-cw", _P.KEY_PROVE, _OPEN),
+    Offer("suspend", _("Suspend"), "pause", _P.KEY_SUSPEND, frozenset({KeyState.ACTIVE})),
+    Offer("withdraw", _("Withdraw"), "undo-2", _P.KEY_WITHDRAW, frozenset({KeyState.PENDING}), danger=True),
+    Offer("revoke", _("Revoke"), "ban", _P.KEY_REVOKE, _OPEN, danger=True),
+    Offer(
+        "compromise",
+        _("Report as compromised"),
+        "flame",
+        _P.KEY_COMPROMISE,
+        _OPEN | {KeyState.REVOKED},
+        danger=True,
+    ),
+)
+_PRIMARY: Final = ("activate", "rotate", "resume")
+
+
+def list_actions(
+    key: Key, draining: KeyVersion | None, *, slug: str, permits: Callable[[Permission], bool]
+) -> list[dict[str, Any]]:
+    """The menu of a key."""
+    found = [
+        {
+            "name": offer.name,
+            "label": offer.label,
+            "icon": offer.icon,
+            "danger": offer.danger,
+            "url": reverse(f"keys:{offer.name}", args=[slug, key.slug]),
+        }
+        for offer in OFFERS
+        if key.state in offer.states
+        and permits(offer.permission)
+        and not (offer.name == "rotate" and draining)
+    ]
+    if draining is not None and permits(Permission.KEY_ROTATE):
+        url = reverse("keys:finish-rotation", args=[slug, key.slug, draining.number])
+        label = _("Finish rotation")
+        found.insert(0, {"name": "finish", "label": label, "icon": "check", "danger": False, "url": url})
+    return found
+
+
+def split_primary(found: list[dict[str, Any]]) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
+    """The change that the page puts forward, and the rest for its menu."""
+    primary = next((each for each in found if each["name"] in (*_PRIMARY, "finish")), None)
+    return primary, [each for each in found if each is not primary]

@@ -1,0 +1,185 @@
+"""One key: proof, versions, scopes, grants and recent uses. Shows facts; every change has its own page."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any, ClassVar, Final
+
+from django.urls import reverse
+from django.utils import timezone
+from django.utils.translation import gettext as _
+
+from audit.pages.presentation import uses_of
+from audit.selectors import list_uses
+from byok_portal.boundary.pages import TenantPage
+from byok_portal.boundary.permissions import Permission
+from keys import selectors
+from keys.pages import actions, presentation
+from keys.services.catalogue import entry_of
+from keys.states import Custody, GrantState, KeyState
+
+if TYPE_CHECKING:
+    from django.http import HttpRequest, HttpResponse
+
+    from keys.catalogue import ProviderEntry
+    from keys.models import Grant, Key, KeyVersion, Proof
+
+USES: Final = 10
+MOST: Final = 100
+_CUSTODY: Final = {
+    Custody.SEALED: "Sealed here",
+    Custody.REFERENCED: "Referenced",
+    Custody.VERIFIER: "Verifier only",
+}
+
+
+class DetailPage(TenantPage):
+    """One key."""
+
+    permission: ClassVar[Permission] = Permission.KEY_READ
+    section: ClassVar[str] = "keys"
+
+    def get(self, request: HttpRequest, key: str) -> HttpResponse:  # noqa: ARG002  # Django's signature
+        """Raises NotFound alike for a missing key and another tenant's."""
+        found = selectors.get_key(key)
+        entry, slug = entry_of(found.provider), self.place.slug
+        versions = list(selectors.list_versions(found.id)[:MOST])
+        newest, draining = (versions[0] if versions else None), selectors.find_draining(found.id)
+        status, label = presentation.state_of(found, newest, draining)
+        proof = selectors.find_proof(found.id)
+        primary, rest = actions.split_primary(
+            actions.list_actions(found, draining, slug=slug, permits=self.permits)
+        )
+        context = {
+            "crumbs": [(_("Keys"), reverse("keys:list", args=[slug])), (found.name, "")],
+            "key": presentation.key_of(found, newest, slug=slug),
+            "status": status,
+            "status_label": label,
+            "risk": presentation.risk_of(entry, found.scopes),
+            "primary": primary,
+            "actions": rest,
+            "notices": _notices(found, proof),
+            "due": presentation.due_of(found, newest, draining),
+            "proof": self._proof(found, proof, entry),
+            "versions": [presentation.version_of(version, entry.name) for version in versions],
+            "scopes": _scopes(found, entry),
+            "grants": self._grants(found),
+            "grant_url": self._grant_url(found),
+            **self._uses(found),
+            "facts": _facts(found, newest),
+        }
+        return self.render("keys/detail.html", context)
+
+    def _proof(self, key: Key, proof: Proof | None, entry: ProviderEntry) -> dict[str, Any]:
+        may_prove = key.state not in selectors.ENDED_KEYS and self.permits(Permission.KEY_PROVE)
+        prove_url = reverse("keys:prove", args=[self.place.slug, key.slug]) if may_prove else ""
+        if proof is None:
+            return {"state": "none", "prove_url": prove_url}
+        is_over = proof.expires_at <= timezone.now()
+        return {
+            "state": "bad" if is_over else "warn" if proof.excess else "ok",
+            "title": _("This proof has expired.")
+            if is_over
+            else _("The provider was asked with this credential."),
+            "account": proof.account_label or proof.account_id,
+            "method": proof.method.replace("_", " ").capitalize(),
+            "at": proof.created_at,
+            "expires_at": proof.expires_at,
+            "evidence": [(_("Challenge in the provider's log"), proof.challenge), *_evidence(proof)],
+            "prove_url": prove_url,
+            "comparison": presentation.comparison_of(proof, key.scopes, entry),
+        }
+
+    def _grants(self, key: Key) -> list[dict[str, Any]]:
+        return [self._grant(key, grant) for grant in selectors.list_grants(key.id)[:MOST]]
+
+    def _grant(self, key: Key, grant: Grant) -> dict[str, Any]:
+        status, label = presentation.grant_state(grant)
+        may_end = grant.state == GrantState.ACTIVE and self.permits(Permission.GRANT_END)
+        slug = self.place.slug
+        return {
+            "consumer": grant.consumer.name,
+            "kind": grant.consumer.get_kind_display(),
+            "url": reverse("tenants:consumer", args=[slug, grant.consumer.slug]),
+            "scopes_label": _("%(granted)s of %(all)s")
+            % {
+                "granted": len(grant.scopes),
+                "all": presentation.word_scopes(key.scopes) if len(key.scopes) > 1 else _("1 scope"),
+            },
+            "delivery": presentation.word_deliveries(grant.deliveries),
+            "status": status,
+            "status_label": label,
+            "expires_at": grant.expires_at,
+            "networks": ", ".join(grant.networks),
+            "end_url": reverse("keys:grant-end", args=[slug, key.slug, grant.id]) if may_end else "",
+        }
+
+    def _grant_url(self, key: Key) -> str:
+        may = self.permits(Permission.GRANT_CREATE) and key.state not in selectors.ENDED_KEYS
+        return reverse("keys:grant", args=[self.place.slug, key.slug]) if may else ""
+
+    def _uses(self, key: Key) -> dict[str, Any]:
+        """Uses come from the audit log, so seeing them needs the right to read it."""
+        if not self.permits(Permission.AUDIT_READ):
+            return {"uses": [], "uses_hidden": True}
+        log = reverse("audit:list", args=[self.place.slug])
+        uses = uses_of(list_uses(key.id)[:USES], slug=self.place.slug)
+        return {"uses": uses, "uses_url": f"{log}?action=key.used&key={key.id}"}
+
+
+def _notices(key: Key, proof: Proof | None) -> list[dict[str, str]]:
+    notices = []
+    if key.state == KeyState.PENDING:
+        text = _("An owner or approver activates it after looking at the proof.")
+        notices.append({"level": "info", "title": _("Nothing can use this key yet."), "text": text})
+    if key.state == KeyState.SUSPENDED:
+        notices.append(
+            {
+                "level": "warn",
+                "title": _("Suspended."),
+                "text": _("Every use is refused until it is resumed."),
+            }
+        )
+    if proof is not None and proof.excess and key.state not in selectors.ENDED_KEYS:
+        text = _(
+            "Calls beyond its scopes are refused here, but a thief could make them directly. Tighten it at the provider."
+        )
+        notices.append(
+            {"level": "warn", "title": _("The credential can do more than was chosen."), "text": text}
+        )
+    if key.state == KeyState.COMPROMISED:
+        text = _("Make sure that it is dead at the provider, and look for uses that you do not know.")
+        notices.append({"level": "bad", "title": _("This key was exposed."), "text": text})
+    return notices
+
+
+def _evidence(proof: Proof) -> list[tuple[str, str]]:
+    """Only single values: long structures are for the API."""
+    return [
+        (name.replace("_", " ").capitalize(), str(value))
+        for name, value in proof.evidence.items()
+        if isinstance(value, str | int | float | bool)
+    ]
+
+
+def _scopes(key: Key, entry: ProviderEntry) -> list[dict[str, Any]]:
+    return [
+        {"id": scope.id, "name": scope.name, "can": scope.can, "risk": scope.risk, "calls": scope.calls}
+        for scope in map(entry.scope, key.scopes)
+        if scope is not None
+    ]
+
+
+def _facts(key: Key, newest: KeyVersion | None) -> list[tuple[str, Any]]:
+    return [
+        (_("Owner"), str(key.owner)),
+        (_("Backup owner"), str(key.backup_owner)),
+        (_("Purpose"), key.purpose),
+        (_("Justification"), key.justification),
+        (_("Endpoint"), key.endpoint),
+        *((name.capitalize(), value) for name, value in key.parameters.items()),
+        (_("Custody"), _CUSTODY[Custody(key.custody)]),
+        (_("End date"), key.ends_on),
+        (_("Credential ends"), newest.expires_at if newest else None),
+        (_("Registered"), key.created_at),
+        (_("Ended"), key.ended_at),
+    ]
