@@ -21,10 +21,11 @@ test: environment ## All tests; ARGS='tests/keys -k rotate' for some
 check: environment ## What CI runs: format, lint, types, imports, migrations, deploy check, tests
 	$(PYTHON) -m ruff format --check .
 	$(PYTHON) -m ruff check .
-	$(PYTHON) -m mypy
+	BYOK_BUILD=1 $(PYTHON) -m mypy
 	.venv/bin/lint-imports
-	$(PYTHON) manage.py makemigrations --check --dry-run
-	$(PYTHON) manage.py check --deploy --fail-level WARNING
+	BYOK_BUILD=1 $(PYTHON) manage.py makemigrations --check --dry-run
+	BYOK_BUILD=1 BASE_URL=https://portal.example $(PYTHON) manage.py check --deploy --fail-level WARNING
+	BYOK_BUILD=1 $(PYTHON) manage.py spectacular --format openapi-json --validate --fail-on-warn --file /dev/null
 	@$(MAKE) --no-print-directory test
 
 lock: ## For maintainers, with uv: resolve pyproject.toml into requirements.lock

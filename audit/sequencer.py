@@ -143,9 +143,14 @@ def _columns(pairs: Iterable[tuple[UUID, UUID]]) -> list[list[UUID]]:
 
 def _number(cursor: Any, rows: list[tuple[UUID, UUID, str]], size: int) -> None:
     heads = _load_heads(cursor, {tenant_id for _, tenant_id, _ in rows})
-    entries = [_entry(heads[tenant_id], size + n, event_id, tenant_id, body) for n, (event_id, tenant_id, body) in enumerate(rows)]
+    entries = [
+        _entry(heads[tenant_id], size + n, event_id, tenant_id, body)
+        for n, (event_id, tenant_id, body) in enumerate(rows)
+    ]
     cursor.execute(_INSERT, [list(column) for column in zip(*entries, strict=True)])
-    columns = zip(*((tenant_id, head.tseq, head.idx, head.hash) for tenant_id, head in heads.items()), strict=True)
+    columns = zip(
+        *((tenant_id, head.tseq, head.idx, head.hash) for tenant_id, head in heads.items()), strict=True
+    )
     cursor.execute(_HEADS, [list(column) for column in columns])
     cursor.execute(_REMOVE, _columns((tenant_id, event_id) for event_id, tenant_id, _ in rows))
 
@@ -153,7 +158,8 @@ def _number(cursor: Any, rows: list[tuple[UUID, UUID, str]], size: int) -> None:
 def _load_heads(cursor: Any, tenant_ids: Iterable[UUID]) -> dict[UUID, Head]:
     heads = {tenant_id: Head() for tenant_id in tenant_ids}
     cursor.execute(
-        "SELECT tenant_id, tseq, idx, leaf_hash FROM audit_tenanthead WHERE tenant_id = ANY(%b::uuid[])", [list(heads)]
+        "SELECT tenant_id, tseq, idx, leaf_hash FROM audit_tenanthead WHERE tenant_id = ANY(%b::uuid[])",
+        [list(heads)],
     )
     for tenant_id, tseq, idx, digest in cursor.fetchall():
         heads[tenant_id] = Head(tseq, idx, bytes(digest))

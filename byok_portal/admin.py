@@ -42,5 +42,5 @@ class JobAdmin(TenantNamed, StaffAdmin):
     def retry(self, request: HttpRequest, queryset: QuerySet[Any]) -> None:
         """Each chosen job gets a fresh set of attempts."""
         self.run_each(
-            request, queryset, lambda actor, row: jobs.retry(actor=actor, job_id=row.id), said="Queued again."
+            request, queryset, lambda row, actor: jobs.retry(actor=actor, job_id=row.id), said="Queued again."
         )

@@ -6,6 +6,7 @@ from django.urls import path
 from drf_spectacular.views import SpectacularJSONAPIView
 
 from audit.api import views as audit
+from byok_portal import api_docs
 from keys.api import uses
 from keys.api import views as keys
 from tenants.api import views as tenants
@@ -16,6 +17,7 @@ _C = f"{_T}consumers/<str:consumer>/"
 
 urlpatterns = [
     path("openapi.json", SpectacularJSONAPIView.as_view(authentication_classes=[]), name="openapi"),
+    path("docs/", api_docs.docs, name="docs"),
     path("providers/", keys.Providers.as_view(), name="providers"),
     path("providers/<str:provider>/", keys.ProviderDetail.as_view(), name="provider"),
     path("introspect/", uses.Introspect.as_view(), name="introspect"),
@@ -26,7 +28,11 @@ urlpatterns = [
     path(_C, tenants.ConsumerDetail.as_view(), name="consumer"),
     path(f"{_C}end/", keys.ConsumerEnd.as_view(), name="consumer-end"),
     path(f"{_C}tokens/", tenants.ConsumerTokens.as_view(), name="consumer-tokens"),
-    path(f"{_C}tokens/<uuid:token>/revoke/", tenants.ConsumerTokenRevoke.as_view(), name="consumer-token-revoke"),
+    path(
+        f"{_C}tokens/<uuid:token>/revoke/",
+        tenants.ConsumerTokenRevoke.as_view(),
+        name="consumer-token-revoke",
+    ),
     path(f"{_T}keys/", keys.Keys.as_view(), name="keys"),
     path(_K, keys.KeyDetail.as_view(), name="key"),
     path(f"{_K}proof/", keys.KeyProof.as_view(), name="key-proof"),

@@ -71,7 +71,11 @@ def ensure() -> dict[str, Any]:
         document = _build(server)
         state.write_private(path(), json.dumps(document, indent=1))
     document = dict(json.loads(path().read_text(encoding="utf-8")))
-    return {**document, "base_url": settings.BASE_URL, "upstream": {**document["upstream"], "openbao_addr": server.address}}
+    return {
+        **document,
+        "base_url": settings.BASE_URL,
+        "upstream": {**document["upstream"], "openbao_addr": server.address},
+    }
 
 
 def _build(server: BaoServer) -> dict[str, Any]:
@@ -85,9 +89,18 @@ def _build(server: BaoServer) -> dict[str, Any]:
     tokens = {name: _upstream_token(bao, name) for name in ("acme-reports", "acme-billing", "globex-reports")}
     acme_keys = [
         _key(acme, server, "Quarterly reports", tokens["acme-reports"], ("secrets:read",), "reports/"),
-        _key(acme, server, "Billing export", tokens["acme-billing"], ("secrets:read", "secrets:write"), "billing/"),
+        _key(
+            acme,
+            server,
+            "Billing export",
+            tokens["acme-billing"],
+            ("secrets:read", "secrets:write"),
+            "billing/",
+        ),
     ]
-    globex_keys = [_key(globex, server, "Market data", tokens["globex-reports"], ("secrets:read",), "reports/")]
+    globex_keys = [
+        _key(globex, server, "Market data", tokens["globex-reports"], ("secrets:read",), "reports/")
+    ]
     issued = [
         _consumer(staff_actor, acme, "report-service", acme_keys[0]),
         _consumer(staff_actor, globex, "market-service", globex_keys[0]),
@@ -160,7 +173,9 @@ def _accept(tenant: Tenant, issued: members.IssuedInvitation, password: str, nam
     return members.accept(actor=actor, plaintext=issued.plaintext, password=Secret(password), name=name)
 
 
-def _key(place: _Tenant, server: BaoServer, name: str, token: str, scopes: tuple[str, ...], prefix: str) -> Key:
+def _key(
+    place: _Tenant, server: BaoServer, name: str, token: str, scopes: tuple[str, ...], prefix: str
+) -> Key:
     draft = KeyDraft(
         provider="openbao",
         name=name,
@@ -177,7 +192,10 @@ def _key(place: _Tenant, server: BaoServer, name: str, token: str, scopes: tuple
     with binding.bind_tenant(place.tenant.id):
         made = registration.register(actor=place.owner, draft=draft, plaintext=Secret(token))
         return lifecycle.activate(
-            actor=place.owner, key_id=made.key.id, accept_excess=bool(made.proof.excess), note="Accepted for the demo"
+            actor=place.owner,
+            key_id=made.key.id,
+            accept_excess=bool(made.proof.excess),
+            note="Accepted for the demo",
         )
 
 
@@ -204,7 +222,9 @@ def _consumer(staff: Actor, place: _Tenant, name: str, key: Key) -> dict[str, st
             origin=_PLACE,
         )
         for scope in (*["secrets:read"] * 12, "secrets:write"):
-            uses.use(actor=actor, token_id=token.id, key_reference=key.slug, scope=scope, purpose="nightly report")
+            uses.use(
+                actor=actor, token_id=token.id, key_reference=key.slug, scope=scope, purpose="nightly report"
+            )
     return {"name": name, "tenant": place.tenant.slug, "token": issued.plaintext.reveal_text()}
 
 
@@ -214,5 +234,3 @@ def _tenant_document(place: _Tenant, keys: list[Key]) -> dict[str, Any]:
         "owner": {"email": place.people[0].email, "password": place.password},
         "keys": [key.slug for key in keys],
     }
-
-

@@ -32,7 +32,10 @@ def readyz(_request: HttpRequest) -> JsonResponse:
     """503 unless database, key file, worker and sequencer are there. Use keeps working while the last two lag."""
     checks = {name: _passes(check) for name, check in _CHECKS.items()}
     ready = all(checks.values())
-    body = {"status": "ok" if ready else "unready", "checks": {name: "ok" if up else "down" for name, up in checks.items()}}
+    body = {
+        "status": "ok" if ready else "unready",
+        "checks": {name: "ok" if up else "down" for name, up in checks.items()},
+    }
     return JsonResponse(body, status=200 if ready else 503)
 
 

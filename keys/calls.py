@@ -34,9 +34,9 @@ class ScopeCalls(Protocol):
     """What `find_scopes` needs of a scope."""
 
     @property
-    def id(self) -> str: ...  # noqa: D102  # the class says it
+    def id(self) -> str: ...  # the class says it
     @property
-    def calls(self) -> tuple[str, ...]: ...  # noqa: D102  # the class says it
+    def calls(self) -> tuple[str, ...]: ...  # the class says it
 
 
 def check_path(path: str) -> str:

@@ -41,7 +41,7 @@ def list_keys() -> QuerySet[Key]:
 
 def get_key(reference: str | UUID) -> Key:
     """By id or slug."""
-    return get_by_reference(list_keys(), reference)  # type: ignore[return-value, arg-type]
+    return get_by_reference(list_keys(), reference)
 
 
 def lock_key(key_id: UUID) -> Key:
@@ -49,7 +49,7 @@ def lock_key(key_id: UUID) -> Key:
     key = Key.objects.lock().select_related("provider").filter(id=key_id).first()
     if key is None:
         raise NotFound
-    return key  # type: ignore[no-any-return]  # the manager is untyped
+    return key
 
 
 def list_versions(key_id: UUID) -> QuerySet[KeyVersion]:
@@ -83,7 +83,7 @@ def get_grant(key_id: UUID, grant_id: UUID) -> Grant:
     grant = Grant.objects.filter(key_id=key_id, id=grant_id).select_related("consumer").first()
     if grant is None:
         raise NotFound
-    return grant  # type: ignore[no-any-return]  # the manager is untyped
+    return grant
 
 
 def end_of(day: date) -> datetime:

@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
 
 
-class AccountAdapter(DefaultAccountAdapter):
+class AccountAdapter(DefaultAccountAdapter):  # type: ignore[misc]  # allauth is not typed
     """Closes the sign-up page."""
 
     def is_open_for_signup(self, request: HttpRequest) -> bool:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, ClassVar, Self
+from typing import Any, Self, TypeVar
 
 from django.db import models
 
@@ -10,7 +10,10 @@ from byok_portal.boundary import binding
 from byok_portal.boundary.identifiers import new_id
 
 
-class TenantQuerySet(models.QuerySet[Any]):
+_Model = TypeVar("_Model", bound=models.Model, covariant=True)
+
+
+class TenantQuerySet(models.QuerySet[_Model]):
     """Rows of the bound tenant."""
 
     def lock(self) -> Self:
@@ -18,16 +21,16 @@ class TenantQuerySet(models.QuerySet[Any]):
         return self.select_for_update(of=("self",))
 
 
-class TenantManager(models.Manager[Any]):
+class TenantManager(models.Manager[_Model]):
     """Filters by the bound tenant as well as the database does. Staff pages read all tenants as `byok_staff`."""
 
-    def get_queryset(self) -> TenantQuerySet:
-        queryset = TenantQuerySet(self.model, using=self._db)
+    def get_queryset(self) -> TenantQuerySet[_Model]:
+        queryset: TenantQuerySet[_Model] = TenantQuerySet(self.model, using=self._db)
         if binding.get_alias() == binding.STAFF or self._db not in (None, binding.DEFAULT):
             return queryset
         return queryset.filter(tenant_id=binding.get_tenant())
 
-    def lock(self) -> TenantQuerySet:
+    def lock(self) -> TenantQuerySet[_Model]:
         """The bound tenant's rows, locked until the transaction ends."""
         return self.get_queryset().lock()
 
@@ -37,18 +40,23 @@ class TenantModel(models.Model):
 
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     tenant = models.ForeignKey(
-        "tenants.Tenant", on_delete=models.PROTECT, db_constraint=False, db_index=False, related_name="+", editable=False
+        "tenants.Tenant",
+        on_delete=models.PROTECT,
+        db_constraint=False,
+        db_index=False,
+        related_name="+",
+        editable=False,
     )
     created_at = models.DateTimeField(auto_now_add=True)
 
-    objects: ClassVar[TenantManager] = TenantManager()
+    objects = TenantManager()
 
     class Meta:
         abstract = True
 
     def save(self, *args: Any, **kwargs: Any) -> None:
         """A new row takes the bound tenant; it cannot be given another."""
-        if self._state.adding and self.tenant_id is None:
+        if self._state.adding and not getattr(self, "tenant_id", None):
             self.tenant_id = binding.get_tenant()
         super().save(*args, **kwargs)
 
@@ -56,5 +64,11 @@ class TenantModel(models.Model):
 def tenant_link(to: str, *, null: bool = False, related_name: str = "+") -> Any:
     """A foreign key inside the tenant; the real constraint is composite (see `boundary.schema.TenantForeignKey`)."""
     return models.ForeignKey(
-        to, on_delete=models.PROTECT, db_constraint=False, db_index=False, null=null, blank=null, related_name=related_name
+        to,
+        on_delete=models.PROTECT,
+        db_constraint=False,
+        db_index=False,
+        null=null,
+        blank=null,
+        related_name=related_name,
     )

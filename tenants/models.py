@@ -70,7 +70,8 @@ class Tenant(models.Model):
         ordering: ClassVar = ["slug"]
         constraints: ClassVar = [
             models.CheckConstraint(
-                condition=models.Q(state__in=[state.value for state in TenantState]), name="tenants_tenant_state"
+                condition=models.Q(state__in=[state.value for state in TenantState]),
+                name="tenants_tenant_state",
             )
         ]
 
@@ -86,7 +87,9 @@ class Membership(TenantModel):
     is_active = models.BooleanField(default=True)
 
     class Meta:
-        constraints: ClassVar = [models.UniqueConstraint(fields=["tenant", "user"], name="tenants_membership_once")]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["tenant", "user"], name="tenants_membership_once")
+        ]
 
     def __str__(self) -> str:
         return f"{self.user_id} as {self.role}"
@@ -102,7 +105,9 @@ class Invitation(TenantModel):
     used_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
-        constraints: ClassVar = [models.UniqueConstraint(fields=["tenant", "digest"], name="tenants_invitation_once")]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["tenant", "digest"], name="tenants_invitation_once")
+        ]
         indexes: ClassVar = [models.Index(fields=["digest"], name="tenants_invitation_digest")]
 
     def __str__(self) -> str:
@@ -136,7 +141,9 @@ class Consumer(TenantModel):
     class Meta:
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["tenant", "slug"], name="tenants_consumer_slug"),
-            models.CheckConstraint(condition=models.Q(state__in=["active", "ended"]), name="tenants_consumer_state"),
+            models.CheckConstraint(
+                condition=models.Q(state__in=["active", "ended"]), name="tenants_consumer_state"
+            ),
         ]
 
     def __str__(self) -> str:
@@ -155,7 +162,9 @@ class ConsumerToken(TenantModel):
     revoked_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
-        constraints: ClassVar = [models.UniqueConstraint(fields=["tenant", "digest"], name="tenants_token_once")]
+        constraints: ClassVar = [
+            models.UniqueConstraint(fields=["tenant", "digest"], name="tenants_token_once")
+        ]
         indexes: ClassVar = [
             models.Index(fields=["digest"], name="tenants_token_digest"),
             models.Index(fields=["tenant", "consumer"], name="tenants_token_consumer"),
@@ -208,7 +217,9 @@ class OffboardingStep(TenantModel):
 
     class Meta:
         constraints: ClassVar = [
-            models.UniqueConstraint(fields=["tenant", "offboarding", "position"], name="tenants_step_position")
+            models.UniqueConstraint(
+                fields=["tenant", "offboarding", "position"], name="tenants_step_position"
+            )
         ]
 
     def __str__(self) -> str:

@@ -28,7 +28,9 @@ def require_text(value: object, *, field: str, maximum: int, required: bool = Tr
         raise InvalidInput(f"{label(field)} must be text.", code="not_text", field=field)
     text = value.strip()
     if any(unicodedata.category(character) in {"Cc", "Cs"} for character in text):
-        raise InvalidInput(f"{label(field)} must not contain control characters.", code="control_characters", field=field)
+        raise InvalidInput(
+            f"{label(field)} must not contain control characters.", code="control_characters", field=field
+        )
     if required and not text:
         raise InvalidInput(f"{label(field)} is required.", code="required", field=field)
     if len(text) > maximum:
@@ -38,9 +40,11 @@ def require_text(value: object, *, field: str, maximum: int, required: bool = Tr
 
 def require_slug(value: str, *, field: str = "slug") -> str:
     """A slug: small letters, digits and inner hyphens, 1 to 60 of them."""
-    if not isinstance(value, str) or not _SLUG.fullmatch(value):
+    if not _SLUG.fullmatch(value):
         raise InvalidInput(
-            f"{label(field)} uses small letters, digits and inner hyphens, at most 60.", code="invalid_slug", field=field
+            f"{label(field)} uses small letters, digits and inner hyphens, at most 60.",
+            code="invalid_slug",
+            field=field,
         )
     return value
 
@@ -49,7 +53,9 @@ def slug_from(name: str, *, field: str = "name") -> str:
     """The slug that a name gives. Raises when no letter or digit is left of it."""
     slug = slugify(name)[:60].strip("-")
     if not slug:
-        raise InvalidInput(f"{label(field)} needs at least one letter or digit.", code="invalid_slug", field=field)
+        raise InvalidInput(
+            f"{label(field)} needs at least one letter or digit.", code="invalid_slug", field=field
+        )
     return slug
 
 
@@ -59,7 +65,9 @@ def require_email(value: object, *, field: str) -> str:
     try:
         validate_email(text)
     except ValidationError:
-        raise InvalidInput(f"{label(field)} must be an e-mail address.", code="invalid_email", field=field) from None
+        raise InvalidInput(
+            f"{label(field)} must be an e-mail address.", code="invalid_email", field=field
+        ) from None
     return text
 
 
@@ -67,13 +75,17 @@ def require_end_date(value: date | None, *, field: str, required: bool = True) -
     """A date after today and at most three years ahead."""
     if value is None:
         if required:
-            raise InvalidInput(f"{label(field)} is required: every key and contract ends.", code="required", field=field)
+            raise InvalidInput(
+                f"{label(field)} is required: every key and contract ends.", code="required", field=field
+            )
         return None
     today = timezone.now().date()
     if value <= today:
         raise InvalidInput(f"{label(field)} must be after today.", code="end_date_in_past", field=field)
     if value > today + MAX_PERIOD:
-        raise InvalidInput(f"{label(field)} is at most three years ahead.", code="end_date_too_far", field=field)
+        raise InvalidInput(
+            f"{label(field)} is at most three years ahead.", code="end_date_too_far", field=field
+        )
     return value
 
 
@@ -81,7 +93,9 @@ def require_choice(value: object, choices: Iterable[str], *, field: str) -> str:
     """One of the listed words."""
     known = list(choices)
     if value not in known:
-        raise InvalidInput(f"{label(field)} must be one of: {', '.join(known)}.", code="unknown_choice", field=field)
+        raise InvalidInput(
+            f"{label(field)} must be one of: {', '.join(known)}.", code="unknown_choice", field=field
+        )
     return str(value)
 
 
@@ -94,7 +108,9 @@ def require_number(value: object, *, field: str, minimum: int, maximum: int) -> 
     """A whole number within bounds."""
     if not isinstance(value, int) or isinstance(value, bool) or not minimum <= value <= maximum:
         raise InvalidInput(
-            f"{label(field)} must be a whole number from {minimum} to {maximum}.", code="out_of_range", field=field
+            f"{label(field)} must be a whole number from {minimum} to {maximum}.",
+            code="out_of_range",
+            field=field,
         )
     return value
 

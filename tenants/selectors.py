@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
-from django.db import connections
+from django.db import connections, models
 
 from byok_portal.boundary import binding
 from byok_portal.boundary.directory import Place
@@ -17,6 +17,8 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from django.db.models import QuerySet
+
+_Model = TypeVar("_Model", bound=models.Model)
 
 
 def list_places(user_id: UUID) -> list[Place]:
@@ -94,7 +96,7 @@ def find_offboarding() -> Offboarding | None:
     return Offboarding.objects.first()
 
 
-def get_by_reference(queryset: QuerySet[object], reference: str | UUID) -> object:
+def get_by_reference(queryset: QuerySet[_Model], reference: str | UUID) -> _Model:
     """The row with this id or slug. Raises NotFound."""
     identifier = parse_id(reference)
     lookup = {"id": identifier} if identifier else {"slug": str(reference)[:60]}

@@ -36,7 +36,9 @@ def django_db_setup(django_db_blocker: Any) -> Iterator[None]:
             name = sql.Identifier(environment.DATABASE)
             admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
             admin.execute(
-                sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER byok_owner").format(name, sql.Identifier(template))
+                sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER byok_owner").format(
+                    name, sql.Identifier(template)
+                )
             )
             roles.create_database(admin, environment.DATABASE)
     with django_db_blocker.unblock():
@@ -49,7 +51,8 @@ def _template(admin_url: str) -> str:
         path
         for app in ("byok_portal", "tenants", "keys", "audit")
         for path in (ROOT / app).rglob("*")
-        if path.suffix in {".py", ".toml"} and ("migrations" in path.parts or path.parent.name in {"boundary", "catalogue"})
+        if path.suffix in {".py", ".toml"}
+        and ("migrations" in path.parts or path.parent.name in {"boundary", "catalogue"})
     )
     digest = hashlib.sha256(b"".join(path.read_bytes() for path in sources)).hexdigest()[:12]
     name = f"byok_template_{digest}"
@@ -60,7 +63,16 @@ def _template(admin_url: str) -> str:
         admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))
     roles.set_up(admin_url, name=name, passwords=environment.PASSWORDS)
     urls = roles.login_urls(admin_url, name=name, passwords=environment.PASSWORDS)
-    command = [sys.executable, "manage.py", "migrate", "--database", "owner", "--verbosity", "0"]
+    command = [
+        sys.executable,
+        "manage.py",
+        "migrate",
+        "--database",
+        "owner",
+        "--verbosity",
+        "0",
+        "--skip-checks",
+    ]
     subprocess.run(command, cwd=ROOT, env={**os.environ, **urls}, check=True)
     with psycopg.connect(admin_url, autocommit=True) as admin:
         old, new = sql.Identifier(name), sql.Identifier(f"{name}_ok")
@@ -97,4 +109,5 @@ def pytest_configure() -> None:
     """Passwords of the cast are public; hashing them slowly would only slow the suite."""
     from django.conf import settings  # noqa: PLC0415
 
-    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher"]
+    slow = "django.contrib.auth.hashers.PBKDF2PasswordHasher"  # what the real processes of a journey read
+    settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher", slow]

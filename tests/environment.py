@@ -41,6 +41,8 @@ def prepare() -> None:
             "ALLOWED_HOSTS": "localhost,127.0.0.1,testserver",
             "CONN_MAX_AGE": "0",
             "LOG_LEVEL": "INFO",
+            # Playwright keeps an event loop in the thread of the test that drives it.
+            "DJANGO_ALLOW_ASYNC_UNSAFE": "true",
         }
     )
     os.environ.pop("BYOK_BUILD", None)

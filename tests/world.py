@@ -109,10 +109,15 @@ class World:
             yield
 
     def staff(self) -> User:
-        """A platform staff member."""
+        """A platform staff member, who can sign in to real processes too."""
+        from django.contrib.auth.hashers import make_password  # noqa: PLC0415
+
         from tenants.models import User  # noqa: PLC0415
 
-        return User.objects.create_superuser(f"{self.name('staff')}@platform.example", PASSWORD)
+        user = User.objects.create_superuser(f"{self.name('staff')}@platform.example", PASSWORD)
+        user.password = make_password(PASSWORD, hasher="pbkdf2_sha256")
+        user.save(update_fields=["password"])
+        return user
 
     def staff_actor(self) -> Actor:
         """A staff actor, as the admin door would build it."""
@@ -132,7 +137,11 @@ class World:
         people = {}
         with binding.bind_tenant(new_id()):
             tenant, invitation = tenants.open_tenant(
-                actor=staff, name=slug.title(), slug=slug, contract_ends_on=None, owner_email=f"owner@{slug}.example"
+                actor=staff,
+                name=slug.title(),
+                slug=slug,
+                contract_ends_on=None,
+                owner_email=f"owner@{slug}.example",
             )
             people["owner"] = self._accept(tenant, invitation)
             for name, role in (("backup", Role.OWNER), ("auditor", Role.AUDITOR)):
@@ -142,7 +151,11 @@ class World:
                 tenant.refresh_from_db()
         owner = people["owner"]
         actor = actors.person(
-            owner.pk, tenant_id=tenant.id, role=Role.OWNER, label=owner.email, origin=Origin(address="127.0.0.1")
+            owner.pk,
+            tenant_id=tenant.id,
+            role=Role.OWNER,
+            label=owner.email,
+            origin=Origin(address="127.0.0.1"),
         )
         return Cast(tenant, owner, people["backup"], people["auditor"], actor)
 
@@ -158,9 +171,13 @@ class World:
         from byok_portal.boundary import actors  # noqa: PLC0415
         from byok_portal.boundary.permissions import Role  # noqa: PLC0415
 
-        return actors.person(user.pk, tenant_id=cast.id, role=Role(role), label=user.email, origin=Origin("127.0.0.1"))
+        return actors.person(
+            user.pk, tenant_id=cast.id, role=Role(role), label=user.email, origin=Origin("127.0.0.1")
+        )
 
-    def consumer(self, cast: Cast, *, environment: str = "production", scopes: tuple[str, ...] = ("key:use",)) -> Credential:
+    def consumer(
+        self, cast: Cast, *, environment: str = "production", scopes: tuple[str, ...] = ("key:use",)
+    ) -> Credential:
         """A consumer with a live token."""
         from tenants.services import consumers  # noqa: PLC0415
 
@@ -168,10 +185,14 @@ class World:
             consumer = consumers.register(
                 actor=cast.actor, name=self.name("report-service"), kind="service", environment=environment
             )
-            token, issued = consumers.issue_token(actor=cast.actor, consumer_id=consumer.id, days=30, scopes=scopes)
+            token, issued = consumers.issue_token(
+                actor=cast.actor, consumer_id=consumer.id, days=30, scopes=scopes
+            )
         return Credential(consumer, token.id, issued.plaintext.reveal_text())
 
-    def bao_token(self, user: str | None = None, *, policies: tuple[str, ...] = ("report-reader",)) -> BaoToken:
+    def bao_token(
+        self, user: str | None = None, *, policies: tuple[str, ...] = ("report-reader",)
+    ) -> BaoToken:
         """A fresh real token of an OpenBao user (made if new): tokens of one user share the upstream account."""
         name = user or self.name("user")
         self.bao.create_user(name, password=PASSWORD, policies=policies)
@@ -225,7 +246,9 @@ class World:
             "reason": "Nightly report",
         }
         with self.bound(cast):
-            return grants.create(actor=cast.actor, key_id=key.id, draft=grants.GrantDraft(**{**values, **changes}))
+            return grants.create(
+                actor=cast.actor, key_id=key.id, draft=grants.GrantDraft(**{**values, **changes})
+            )
 
     def sequence(self) -> None:
         """Number everything that waits."""

@@ -33,7 +33,7 @@ class EntryBody(serializers.ModelSerializer[Entry]):
         return dict(json.loads(entry.leaf)["body"])
 
 
-class EntryFilter(django_filters.FilterSet):
+class EntryFilter(django_filters.FilterSet):  # type: ignore[misc]  # not typed
     """Filters of the record."""
 
     action = django_filters.CharFilter(field_name="action")
@@ -61,13 +61,13 @@ class Events(PortalView):
     filterset_class = EntryFilter
 
     @describe("audit_events_list", answer=EntryBody(many=True), problems=(422,))
-    def get(self, request: Request, tenant: str) -> Response:  # noqa: ARG002
+    def get(self, request: Request, tenant: str) -> Response:
         entries = EntryFilter(request.query_params, queryset=Entry.objects.all())
         if not entries.is_valid():
             field, messages = next(iter(entries.errors.items()))
             raise InvalidInput(str(messages[0]), code="invalid_filter", field=field)
         pages = EntryPages()
-        rows = pages.paginate_queryset(entries.qs, request, view=self)
+        rows: Any = pages.paginate_queryset(entries.qs, request, view=self)
         return pages.get_paginated_response(EntryBody(rows, many=True).data)
 
 
@@ -77,7 +77,7 @@ class EventDetail(PortalView):
     reads = Permission.AUDIT_READ
 
     @describe("audit_event", answer=EntryBody)
-    def get(self, request: Request, tenant: str, event: UUID) -> Response:  # noqa: ARG002
+    def get(self, request: Request, tenant: str, event: UUID) -> Response:
         entry = Entry.objects.filter(event_id=event).first()
         if entry is None:
             raise NotFound

@@ -23,6 +23,8 @@ BEGIN
   RETURN NULL;
 END $$;
 
+REVOKE ALL ON FUNCTION audit_refuse, audit_refuse_unless_sequencer FROM PUBLIC;
+
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_entry
   FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse();
 CREATE TRIGGER append_only BEFORE UPDATE OR TRUNCATE ON audit_inbox

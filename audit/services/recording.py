@@ -76,7 +76,13 @@ def append(
     with connection.cursor() as cursor:
         cursor.execute(
             _APPEND,
-            {"id": event_id, "tenant": tenant_id, "salt": salt, "data": json.dumps(data), "body": body.decode()},
+            {
+                "id": event_id,
+                "tenant": tenant_id,
+                "salt": salt,
+                "data": json.dumps(data),
+                "body": body.decode(),
+            },
         )
     operations.note(action, event_id)
     return event_id
@@ -94,5 +100,9 @@ def commitment(salt: bytes, data: dict[str, Any]) -> str:
 
 
 def _private_data(actor: Actor, private: dict[str, Any] | None) -> dict[str, Any]:
-    known = {"label": actor.label, "address": actor.origin.address, "user_agent": actor.origin.user_agent[:200]}
+    known = {
+        "label": actor.label,
+        "address": actor.origin.address,
+        "user_agent": actor.origin.user_agent[:200],
+    }
     return {name: value for name, value in (known | (private or {})).items() if value}

@@ -34,7 +34,7 @@ MAX_IDEMPOTENCY_KEY = 200
 class Pages(CursorPagination):
     """Keyset pages, newest first."""
 
-    ordering = ("-created_at", "-id")
+    ordering: tuple[str, ...] = ("-created_at", "-id")
     page_size = 50
     page_size_query_param = "page_size"
     max_page_size = 200
@@ -43,8 +43,8 @@ class Pages(CursorPagination):
 class PortalView(APIView):
     """Base of every API view. `reads` is the permission of safe methods; operations check writes themselves."""
 
-    authentication_classes: ClassVar = [BearerAuthentication]
-    permission_classes: ClassVar = []
+    authentication_classes = (BearerAuthentication,)
+    permission_classes = ()
     reads: ClassVar[Permission | None] = None
     reads_in_transaction: ClassVar[bool] = True
     stores_answer: ClassVar[bool] = True
@@ -96,7 +96,10 @@ class PortalView(APIView):
         try:
             with transaction.atomic():
                 record = IdempotencyRecord.objects.create(
-                    tenant_id=self.bearer.tenant_id, caller_id=self.actor.id, idempotency_key=key, request_digest=digest
+                    tenant_id=self.bearer.tenant_id,
+                    caller_id=self.actor.id,
+                    idempotency_key=key,
+                    request_digest=digest,
                 )
         except IntegrityError:
             return self._replay(key, digest)
@@ -119,9 +122,13 @@ class PortalView(APIView):
                 tenant_id=self.bearer.tenant_id, caller_id=self.actor.id, idempotency_key=key
             ).first()
         if record is None or record.status is None:
-            raise errors.Conflict("The first request with this Idempotency-Key is still running.", code="in_progress")
+            raise errors.Conflict(
+                "The first request with this Idempotency-Key is still running.", code="in_progress"
+            )
         if bytes(record.request_digest) != digest:
-            raise errors.Conflict("This Idempotency-Key was used for another request.", code="idempotency_mismatch")
+            raise errors.Conflict(
+                "This Idempotency-Key was used for another request.", code="idempotency_mismatch"
+            )
         if record.body is None:
             message = "This was done already. Its answer showed a secret once and is not kept."
             raise errors.Conflict(message, code="already_done")
@@ -144,5 +151,5 @@ class PortalView(APIView):
 def paginate(view: PortalView, queryset: Any, serializer: Any) -> Response:
     """One page of a list with its cursor links."""
     pages = Pages()
-    rows = pages.paginate_queryset(queryset, view.request, view=view)
+    rows: Any = pages.paginate_queryset(queryset, view.request, view=view)
     return pages.get_paginated_response(serializer(rows, many=True).data)

@@ -23,5 +23,5 @@ class BearerAuthentication(BaseAuthentication):
         bearer = directory.get().get_bearer(request.META.get("HTTP_AUTHORIZATION"), origin_of(request))
         return bearer.actor, bearer
 
-    def authenticate_header(self, request: Request) -> str:  # noqa: ARG002  # DRF's signature
+    def authenticate_header(self, request: Request) -> str:  # DRF's signature
         return 'Bearer realm="byok-portal"'

@@ -73,7 +73,10 @@ def apply_grants(*, using: str, **_signal: Any) -> None:
     if using != "owner":
         return
     with connections[using].cursor() as cursor:
-        cursor.execute("SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relname = ANY(%s)", [list(GLOBAL_TABLES)])
+        cursor.execute(
+            "SELECT relname FROM pg_class WHERE relkind IN ('r', 'p') AND relname = ANY(%s)",
+            [list(GLOBAL_TABLES)],
+        )
         if len(cursor.fetchall()) < len(GLOBAL_TABLES):
             return  # a partial migrate; the full one sets the rights
         for statement in statements():

@@ -56,7 +56,7 @@ class Running:
             _rows(self.job.id).update(done_steps=done, total_steps=total, lease_until=until)
 
 
-class RetryLater(Exception):  # noqa: N818  # an instruction to the runner, not a fault
+class RetryLater(Exception):  # an instruction to the runner, not a fault
     """A job function raises it when the world is not ready; it comes again after a growing pause."""
 
     def __init__(self, code: str, *, seconds: int | None = None) -> None:
@@ -113,7 +113,7 @@ def run(tenant_id: str, job_id: str) -> str:
             return _retry(row, pause.code, seconds=pause.seconds)
         except errors.PortalError as error:
             return _retry(row, error.code)
-        except Exception as error:  # noqa: BLE001  # a job must settle whatever its function raises
+        except Exception as error:  # a job must settle whatever its function raises
             # Only the type: an exception's text may hold what a provider or a library put there.
             log.error("job_failed", kind=row.kind, job_id=job_id, error=type(error).__name__, exc_info=True)
             return _retry(row, type(error).__name__)

@@ -36,7 +36,11 @@ class RequestLog:
             response = self.get_response(request)
             milliseconds = round((time.perf_counter() - started) * 1000, 1)
             log.info(
-                "request", method=request.method, path=request.path, status=response.status_code, ms=milliseconds
+                "request",
+                method=request.method,
+                path=request.path,
+                status=response.status_code,
+                ms=milliseconds,
             )
         response["X-Request-Id"] = request_id
         return response

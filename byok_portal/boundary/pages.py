@@ -5,7 +5,7 @@ A page reads inside one transaction and renders in it; a POST calls one operatio
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any, ClassVar, cast
 
 from django.contrib.auth.views import redirect_to_login
 from django.db import transaction
@@ -37,7 +37,7 @@ class TenantPage(View):
 
     permission: ClassVar[Permission]
     section: ClassVar[str] = ""
-    http_method_names: ClassVar[list[str]] = ["get", "head", "post"]
+    http_method_names = ["get", "head", "post"]
     actor: Actor
     place: Place
 
@@ -56,7 +56,7 @@ class TenantPage(View):
         return response
 
     def _enter(self, request: HttpRequest, slug: str) -> tuple[Place, Actor]:
-        user_id: UUID = request.user.pk
+        user_id = cast("UUID", request.user.pk)
         places = directory.get().list_places(user_id)
         place = next((each for each in places if each.slug == slug), None)
         if place is None:
@@ -71,11 +71,11 @@ class TenantPage(View):
     def _serve(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if request.method in SAFE:
             with binding.reading():
-                return super().dispatch(request, *args, **kwargs)
-        return super().dispatch(request, *args, **kwargs)
+                return cast("HttpResponse", super().dispatch(request, *args, **kwargs))
+        return cast("HttpResponse", super().dispatch(request, *args, **kwargs))
 
     def http_method_not_allowed(self, request: HttpRequest, *_args: Any, **_kwargs: Any) -> HttpResponse:
-        return HttpResponseNotAllowed(self._allowed_methods())
+        return HttpResponseNotAllowed([method.upper() for method in self.http_method_names if hasattr(self, method)])
 
     def permits(self, permission: Permission) -> bool:
         """Whether the person may do this here: templates show only what would be allowed."""

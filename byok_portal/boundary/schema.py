@@ -73,7 +73,9 @@ class TenantTable(_SqlOperation):
     is the tenant, which is `id` in the tenant table itself.
     """
 
-    def __init__(self, name: str, *, grants: dict[str, str], key: tuple[str, ...] = ("tenant_id", "id")) -> None:
+    def __init__(
+        self, name: str, *, grants: dict[str, str], key: tuple[str, ...] = ("tenant_id", "id")
+    ) -> None:
         super().__init__(name)
         self.grants = grants
         self.key = key
@@ -168,6 +170,8 @@ class Transitions(_SqlOperation):
             f"RAISE EXCEPTION '{table}: % cannot become %', OLD.state, NEW.state USING ERRCODE = 'check_violation'; "
             f"END IF; RETURN NEW; END $$"
         )
+        # A trigger fires without this right; nobody else has a reason to call the function.
+        yield f"REVOKE ALL ON FUNCTION {table}_transition FROM PUBLIC"
         yield (
             f'CREATE TRIGGER transition BEFORE UPDATE ON "{table}" FOR EACH ROW EXECUTE FUNCTION {table}_transition()'
         )
@@ -188,7 +192,14 @@ class DirectoryFunction(Operation):
     reversible = True
 
     def __init__(
-        self, name: str, *, arguments: str, returns: str, query: str, reads: dict[str, str], to: tuple[str, ...] = (APP,)
+        self,
+        name: str,
+        *,
+        arguments: str,
+        returns: str,
+        query: str,
+        reads: dict[str, str],
+        to: tuple[str, ...] = (APP,),
     ) -> None:
         self.name = name
         self.arguments = arguments

@@ -31,7 +31,7 @@ class Problem(serializers.Serializer[Any]):
     code = serializers.CharField()
     detail = serializers.CharField()
     instance = serializers.CharField()
-    errors = FieldProblem(many=True, required=False)
+    errors = FieldProblem(many=True, required=False)  # type: ignore[assignment]  # the wire name is RFC 9457's
 
 
 class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-call]
@@ -40,12 +40,15 @@ class BearerScheme(OpenApiAuthenticationExtension):  # type: ignore[no-untyped-c
     target_class = "byok_portal.boundary.authentication.BearerAuthentication"
     name = "bearer"
 
-    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, Any]:  # noqa: ARG002
+    def get_security_definition(self, auto_schema: AutoSchema) -> dict[str, Any]:
         return {"type": "http", "scheme": "bearer", "description": "byok_live_… token of a consumer"}
 
 
 IDEMPOTENCY = OpenApiParameter(
-    "Idempotency-Key", str, OpenApiParameter.HEADER, description="Repeats of a write answer with the first answer."
+    "Idempotency-Key",
+    str,
+    OpenApiParameter.HEADER,
+    description="Repeats of a write answer with the first answer.",
 )
 _PROBLEMS = {
     400: "The request is not well formed.",
@@ -62,7 +65,13 @@ _PROBLEMS = {
 
 
 def describe(
-    name: str, *, answer: Any, status: int = 200, request: Any = None, problems: tuple[int, ...] = (), **more: Any
+    name: str,
+    *,
+    answer: Any,
+    status: int = 200,
+    request: Any = None,
+    problems: tuple[int, ...] = (),
+    **more: Any,
 ) -> Callable[[Any], Any]:
     """`extend_schema` with the problems that the operation may answer with."""
     always = (401, 403, 404)

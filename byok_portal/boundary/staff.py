@@ -6,7 +6,7 @@ session, the admin log or a redirect.
 
 from __future__ import annotations
 
-from functools import update_wrapper
+import functools
 from typing import TYPE_CHECKING, Any
 
 from django import forms
@@ -56,23 +56,21 @@ class StaffSite(admin.AdminSite):
         if admin_class is not None and issubclass(admin_class, StaffAdmin):
             super().register(model_or_iterable, admin_class, **options)
 
-    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:  # noqa: ARG002
+    def login(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:
         if request.user.is_authenticated:
             _refuse_stranger(request)
             return HttpResponseRedirect(reverse("admin:index"))
         target = request.GET.get("next") or reverse("admin:index")
         return redirect_to_login(target)
 
-    def logout(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> HttpResponse:  # noqa: ARG002
+    def logout(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         return LogoutView.as_view(next_page="account_login")(request)
 
-    def password_change(
-        self, request: HttpRequest, extra_context: dict[str, Any] | None = None
-    ) -> HttpResponse:  # noqa: ARG002
+    def password_change(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
         """Passwords change by e-mail: this login cannot write people."""
         return HttpResponseRedirect(reverse("account_reset_password"))
 
-    def admin_view(self, view: Callable[..., Any], cacheable: bool = False) -> Callable[..., Any]:  # noqa: FBT001, FBT002
+    def admin_view(self, view: Callable[..., Any], cacheable: bool = False) -> Any:  # noqa: FBT001, FBT002
         """Django would send a signed-in stranger to the sign-in page, and that one back: a loop."""
         guarded = super().admin_view(view, cacheable)
 
@@ -84,7 +82,7 @@ class StaffSite(admin.AdminSite):
                 response["Audit-Id"] = str(audit_id)
             return response
 
-        return update_wrapper(serve, guarded)
+        return functools.update_wrapper(serve, guarded)
 
 
 class StaffPermissions:
@@ -93,16 +91,16 @@ class StaffPermissions:
     def has_module_permission(self, request: HttpRequest) -> bool:
         return is_staff(request)
 
-    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+    def has_view_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return is_staff(request)
 
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
-    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+    def has_change_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
-    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+    def has_delete_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return False
 
 
@@ -123,12 +121,18 @@ class StaffAdmin(StaffPermissions, admin.ModelAdmin):  # type: ignore[type-arg] 
     change_form_template = "admin/staff/change_form.html"
     change_list_template = "admin/staff/change_list.html"
 
+    def changelist_view(self, request: HttpRequest, extra_context: dict[str, Any] | None = None) -> Any:
+        """Django's list under its plain name."""
+        title = str(self.opts.verbose_name_plural).capitalize()
+        return super().changelist_view(request, {"title": title, **(extra_context or {})})
+
     def run(self, request: HttpRequest, tenant_id: UUID, call: Callable[[Actor], Any]) -> Any:
         """Bind the tenant, leave the read-only login, and call operations as this staff member.
 
         An operation that belongs to no tenant (`alias=staff`) runs bound to `identifiers.PLATFORM`.
         """
-        actor = actors.staff(request.user.pk, label=str(request.user), origin=origin_of(request))
+        user_id: Any = request.user.pk  # never None: admin_view let only a signed-in person through
+        actor = actors.staff(user_id, label=str(request.user), origin=origin_of(request))
         with (
             binding.use_alias(binding.DEFAULT),
             binding.bind_tenant(tenant_id),
@@ -149,7 +153,7 @@ class StaffAdmin(StaffPermissions, admin.ModelAdmin):  # type: ignore[type-arg] 
         perform: Callable[[dict[str, Any]], HttpResponse],
         **context: Any,
     ) -> HttpResponse:
-        """A page of one form. `perform` calls the operation and answers; what the operation refuses, the form says."""
+        """A page of one form. `perform` calls the operation and answers; what that refuses, the form says."""
         if request.method == "POST" and form.is_valid():
             try:
                 return perform(form.cleaned_data)
@@ -161,16 +165,14 @@ class StaffAdmin(StaffPermissions, admin.ModelAdmin):  # type: ignore[type-arg] 
         """Put what an operation refused on the form's fields."""
         add_errors(form, error)
 
-    def show(
-        self, request: HttpRequest, template: str, *, title: str, obj: Any = None, **context: Any
-    ) -> HttpResponse:
+    def show(self, request: HttpRequest, template: str, *, title: str, obj: Any = None, **context: Any) -> HttpResponse:
         """Render a page of the admin's shell; `form` is laid out as Django lays out its own."""
         form = context.get("form")
         if form is not None:
             _dress(form)
             fieldsets = [(None, {"fields": list(form.fields)})]
             context["adminform"] = helpers.AdminForm(form, fieldsets, {}, (), self)
-        request.current_app = self.admin_site.name  # type: ignore[attr-defined]
+        request.current_app = self.admin_site.name
         shell = {**self.admin_site.each_context(request), "opts": self.opts, "title": title, "original": obj}
         return TemplateResponse(request, template, {**shell, **context})
 
@@ -182,19 +184,19 @@ class StaffAdmin(StaffPermissions, admin.ModelAdmin):  # type: ignore[type-arg] 
         return obj
 
     def done(self, request: HttpRequest, obj: Any, said: str) -> HttpResponse:
-        """Log a change in the admin log, say it, and go to the object. `said` must never hold anything secret."""
+        """Log a change in the admin log, say it, go to the object. `said` must never hold anything secret."""
         self.log_change(request, obj, said)
         messages.success(request, said)
         return HttpResponseRedirect(self.url("change", obj.pk))
 
     def run_each(
-        self, request: HttpRequest, rows: Iterable[Any], call: Callable[[Actor, Any], Any], *, said: str
+        self, request: HttpRequest, rows: Iterable[Any], call: Callable[[Any, Actor], Any], *, said: str
     ) -> None:
-        """The operation on each chosen row, in that row's tenant; what one refuses does not stop the others."""
+        """The operation on each chosen row, in its own tenant; what one refuses does not stop the others."""
         for row in rows:
             tenant_id = getattr(row, "tenant_id", row.pk)
             try:
-                self.run(request, tenant_id, lambda actor, row=row: call(actor, row))
+                self.run(request, tenant_id, functools.partial(call, row))
             except ANSWERABLE as error:
                 messages.error(request, f"{row}: {error.detail}")
             else:

@@ -1,4 +1,4 @@
-"""How the staff door finds rows in tables of every tenant: filters that one types into, pages without a count."""
+"""How the staff door finds rows in tables of every tenant: filters to type into, pages without a count."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class TextFilter(SimpleListFilter):
     template = "admin/staff/filter_text.html"
     hint: ClassVar[str] = ""
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [("", "")]  # a filter without choices would not be shown
 
     def choices(self, changelist: ChangeList) -> Iterator[Any]:
@@ -46,26 +46,28 @@ class WordFilter(SimpleListFilter):
     words: ClassVar[list[tuple[str, str]]] = []
     field: ClassVar[str] = "state"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return self.words
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:  # noqa: ARG002
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         known = {value for value, _label in self.words}
         return queryset.filter(**{self.field: self.value()}) if self.value() in known else queryset
 
 
 class UncountedPaginator(Paginator):  # type: ignore[type-arg]  # not generic at run time
-    """Knows only whether there is a next page: counting a log of millions would take longer than reading it."""
+    """Knows only whether there is a next page: counting a log of millions takes longer than reading it."""
+
+    _seen: int | None = None
 
     def __init__(self, rows: QuerySet[Any], per_page: int, *, page: int) -> None:
         super().__init__(rows, per_page)
         self.page_asked = max(page, 1)
 
     @property
-    def count(self) -> int:  # type: ignore[override]  # a cached property in Django
+    def count(self) -> int:  # type: ignore[override, unused-ignore]  # cached in Django
         """Rows up to the end of the page that is asked for, plus one when there are more."""
-        if not hasattr(self, "_seen"):
+        if self._seen is None:
             bottom = (self.page_asked - 1) * self.per_page
-            rows = self.object_list[bottom : bottom + self.per_page + 1]
-            self._seen = bottom + len(rows.values_list("pk", flat=True))  # type: ignore[union-attr]
+            rows: Any = self.object_list[bottom : bottom + self.per_page + 1]
+            self._seen = bottom + len(rows.values_list("pk", flat=True))
         return self._seen

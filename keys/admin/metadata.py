@@ -1,4 +1,4 @@
-"""Keys, grants and proofs of every tenant, read-only. No material, no fingerprint: staff never act on a key."""
+"""Keys, grants and proofs of every tenant, read-only: no material, no fingerprint. Staff never act on a key."""
 
 from __future__ import annotations
 

@@ -30,9 +30,7 @@ class ChooseForm(forms.Form):
     """The first step: whose end, and why."""
 
     tenant = forms.ModelChoiceField(queryset=Tenant.objects.exclude(state__in=ENDING).order_by("slug"))
-    reason = forms.ChoiceField(
-        choices=choices_of(RevocationReason), initial=RevocationReason.CONTRACT_ENDED.value
-    )
+    reason = forms.ChoiceField(choices=choices_of(RevocationReason), initial=RevocationReason.CONTRACT_ENDED.value)
     note = forms.CharField(
         required=False,
         widget=forms.Textarea(attrs={"rows": 3}),
@@ -65,14 +63,14 @@ class OffboardingAdmin(StaffAdmin):
     ordering = ("-created_at",)
     change_form_template = "admin/staff/offboarding.html"
 
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.has_view_permission(request)
 
     @admin.display(description="progress")
     def percent(self, run: Offboarding) -> str:
         return f"{offboarding.progress_of(run).percent} %"
 
-    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:  # noqa: ARG002
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
         """Choose, review, confirm. Nothing happens before the slug was typed."""
         if "confirmation" in request.POST:
             return self.start(request)
@@ -84,7 +82,7 @@ class OffboardingAdmin(StaffAdmin):
             title="Start an offboarding",
             submit="Review what will end",
             perform=lambda values: self.review(request, ConfirmForm(initial=values), values["tenant"]),
-            says="Nothing ends in this step. The next page shows what would end and asks for the tenant's slug.",
+            says="Nothing ends in this step. The next page shows what would end and asks for the slug.",
         )
 
     def start(self, request: HttpRequest) -> HttpResponse:
@@ -109,8 +107,8 @@ class OffboardingAdmin(StaffAdmin):
     def review(self, request: HttpRequest, form: forms.Form, tenant: Tenant) -> HttpResponse:
         """What would end, and the confirmation."""
         says = (
-            "This is the point of no return. From the commit on every use of this tenant's keys is refused; a worker "
-            "then revokes everything here and at the providers, and destroys the tenant's data keys."
+            "This is the point of no return. From the commit on every use of this tenant's keys is refused; a "
+            "worker then revokes everything here and at the providers, and destroys the tenant's data keys."
         )
         return self.show(
             request,
@@ -128,7 +126,7 @@ class OffboardingAdmin(StaffAdmin):
         request: HttpRequest,
         object_id: str,
         form_url: str = "",
-        extra_context: Any = None,  # noqa: ARG002
+        extra_context: Any = None,
     ) -> HttpResponse:
         """How far it is: read-only, and fresh while it runs."""
         run = self.require(request, object_id)

@@ -1,4 +1,4 @@
-"""The provider catalogue in the staff door: shipped entries are switched, entries of our own are added and edited."""
+"""Providers in the staff door: shipped entries are switched, entries of our own are added and edited."""
 
 from __future__ import annotations
 
@@ -51,9 +51,7 @@ class EditForm(SwitchForm):
 class AddForm(forms.Form):
     """A new entry of our own."""
 
-    document = DocumentField(
-        help_text="The entry as JSON, in the shape of the shipped ones (open one to see it)."
-    )
+    document = DocumentField(help_text="The entry as JSON, in the shape of the shipped ones (open one to see it).")
     allow_private_networks = SwitchForm.base_fields["allow_private_networks"]
 
 
@@ -66,16 +64,14 @@ class ProviderAdmin(StaffAdmin):
     search_fields = ("name", "slug")
     ordering = ("name",)
 
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.has_view_permission(request)
 
-    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:  # noqa: ARG002
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
         """Add an entry; a broken one is answered with its field and rule."""
 
         def perform(values: dict[str, Any]) -> HttpResponse:
-            provider = self.run(
-                request, PLATFORM, lambda actor: catalogue.add_provider(actor=actor, **values)
-            )
+            provider = self.run(request, PLATFORM, lambda actor: catalogue.add_provider(actor=actor, **values))
             return self.done(request, provider, "Added.")
 
         form = bind_form(request, AddForm)
@@ -86,7 +82,7 @@ class ProviderAdmin(StaffAdmin):
         request: HttpRequest,
         object_id: str,
         form_url: str = "",
-        extra_context: Any = None,  # noqa: ARG002
+        extra_context: Any = None,
     ) -> HttpResponse:
         """Switch an entry; edit one of our own."""
         provider = self.require(request, object_id)
@@ -112,7 +108,7 @@ class ProviderAdmin(StaffAdmin):
             ("Digest", provider.digest),
         ]
         if not own:
-            facts.append(("Entry", format_html('<pre class="leaf">{}</pre>', _print(provider.document))))
+            facts.append(("Entry", format_html('<pre class="leaf" tabindex="0">{}</pre>', _print(provider.document))))
         context = {"obj": provider, "facts": facts, "history": True}
         return self.serve(request, form, title=str(provider), submit="Save", perform=perform, **context)
 
@@ -124,7 +120,7 @@ class ProviderAdmin(StaffAdmin):
 
 
 def parse_document(text: str) -> dict[str, Any]:
-    """The JSON object in `text`. Raises ValidationError for anything else, and for text that no database holds."""
+    """The JSON object in `text`. Raises ValidationError for anything else, and for what no database holds."""
     try:
         document = json.loads(text, parse_constant=_refuse_constant)
         text_again = json.dumps(document, ensure_ascii=False)

@@ -40,9 +40,7 @@ class TenantWithKeysAdmin(TenantAdmin):
             return [*tools, {"label": "Start offboarding", "url": url, "danger": True}]
         run = Offboarding.objects.filter(tenant_id=tenant.id).first()
         if run is not None:
-            tools.append(
-                {"label": "Offboarding", "url": reverse("admin:tenants_offboarding_change", args=[run.id])}
-            )
+            tools.append({"label": "Offboarding", "url": reverse("admin:tenants_offboarding_change", args=[run.id])})
         return tools
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from django.http import HttpResponse
 from drf_spectacular.types import OpenApiTypes
@@ -27,6 +27,7 @@ if TYPE_CHECKING:
 
     from keys.decision import Decision
 
+_Response = TypeVar("_Response", bound=HttpResponse)
 USES = (400, 415, 422, 429, 503)
 
 
@@ -42,7 +43,7 @@ class KeyUse(PortalView):
     """Ask for one use of a key: a decision, or a short-lived lease of the plaintext."""
 
     @describe("key_use", request=bodies.UseBody, answer=bodies.UsedBody, problems=USES)
-    def post(self, request: Request, tenant: str, key: str) -> Response:  # noqa: ARG002
+    def post(self, request: Request, tenant: str, key: str) -> Response:
         asked = parse(bodies.UseBody, request)
         environment = asked.get("environment")
         answer = uses.use(
@@ -65,7 +66,7 @@ class Passthrough(BaseParser):
 
     media_type = "*/*"
 
-    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:  # noqa: ARG002
+    def parse(self, stream: Any, media_type: str | None = None, parser_context: Any = None) -> Any:
         return stream
 
 
@@ -78,11 +79,15 @@ class KeyProxy(PortalView):
     parser_classes = (Passthrough,)
     # A brokered GET writes to the record, so it must not run inside a read transaction of the door.
     reads_in_transaction = False
-    purpose = OpenApiParameter("Byok-Purpose", str, OpenApiParameter.HEADER, required=True, description="What for.")
+    purpose = OpenApiParameter(
+        "Byok-Purpose", str, OpenApiParameter.HEADER, required=True, description="What for."
+    )
 
-    def handle(self, request: Request, tenant: str, key: str, path: str) -> HttpResponse:  # noqa: ARG002
+    def handle(self, request: Request, tenant: str, key: str, path: str) -> HttpResponse:
         """The same for every method."""
-        purpose = rules.require_text(request.META.get("HTTP_BYOK_PURPOSE", ""), field="Byok-Purpose", maximum=200)
+        purpose = rules.require_text(
+            request.META.get("HTTP_BYOK_PURPOSE", ""), field="Byok-Purpose", maximum=200
+        )
         call = uses.Call(
             method=str(request.method),
             path=f"/{path}",
@@ -94,7 +99,9 @@ class KeyProxy(PortalView):
         answer = uses.proxy(actor=self.actor, token_id=self.bearer.token_id, key_reference=key, call=call)
         if answer.result is None:
             return denial(request, answer)
-        response = HttpResponse(answer.result.body, status=answer.result.status, headers=dict(answer.result.headers))
+        response = HttpResponse(
+            answer.result.body, status=answer.result.status, headers=dict(answer.result.headers)
+        )
         response["Audit-Id"] = str(answer.audit_id)
         return _no_store(response)
 
@@ -166,9 +173,10 @@ def denial(request: Request, answer: uses.Answer) -> Response:
         response[name] = value
     if answer.decision.retry_after is not None:
         response["Retry-After"] = str(answer.decision.retry_after)
+        response["RateLimit"] = f'"grant";r=0;t={answer.decision.retry_after}'
     return _no_store(response)
 
 
-def _no_store(response: Any) -> Any:
+def _no_store(response: _Response) -> _Response:
     response["Cache-Control"] = "no-store"
     return response

@@ -38,7 +38,7 @@ class Providers(PortalView):
     reads = Permission.PROVIDER_READ
 
     @describe("providers_list", answer=bodies.ProviderBody(many=True))
-    def get(self, request: Request) -> Response:  # noqa: ARG002
+    def get(self, request: Request) -> Response:
         return Response(bodies.ProviderBody(selectors.list_providers(), many=True).data)
 
 
@@ -48,7 +48,7 @@ class ProviderDetail(PortalView):
     reads = Permission.PROVIDER_READ
 
     @describe("provider", answer=bodies.ProviderDetailBody)
-    def get(self, request: Request, provider: str) -> Response:  # noqa: ARG002
+    def get(self, request: Request, provider: str) -> Response:
         return Response(bodies.ProviderDetailBody(selectors.get_provider(provider)).data)
 
 
@@ -58,7 +58,7 @@ class Keys(PortalView):
     reads = Permission.KEY_READ
 
     @describe("keys_list", answer=bodies.KeyBody(many=True))
-    def get(self, request: Request, tenant: str) -> Response:  # noqa: ARG002
+    def get(self, request: Request, tenant: str) -> Response:
         return paginate(self, selectors.list_keys(), bodies.KeyBody)
 
     @describe(
@@ -69,7 +69,7 @@ class Keys(PortalView):
         problems=PROBES,
         parameters=[IDEMPOTENCY],
     )
-    def post(self, request: Request, tenant: str) -> Response:  # noqa: ARG002
+    def post(self, request: Request, tenant: str) -> Response:
         return self.once(lambda: self._register(request))
 
     def _register(self, request: Request) -> Response:
@@ -86,7 +86,7 @@ class KeyDetail(PortalView):
     reads = Permission.KEY_READ
 
     @describe("key", answer=bodies.KeyBody)
-    def get(self, request: Request, tenant: str, key: str) -> Response:  # noqa: ARG002
+    def get(self, request: Request, tenant: str, key: str) -> Response:
         return Response(bodies.KeyBody(selectors.get_key(key)).data)
 
 
@@ -96,16 +96,18 @@ class KeyProof(PortalView):
     reads = Permission.KEY_READ
 
     @describe("proof", answer=bodies.ProofBody)
-    def get(self, request: Request, tenant: str, key: str) -> Response:  # noqa: ARG002
+    def get(self, request: Request, tenant: str, key: str) -> Response:
         proof = selectors.find_proof(selectors.get_key(key).id)
         if proof is None:
             raise NotFound
         return Response(bodies.ProofBody(proof).data)
 
     @describe("key_prove", answer=bodies.ProofBody, status=201, problems=PROBES)
-    def post(self, request: Request, tenant: str, key: str) -> Response:  # noqa: ARG002
+    def post(self, request: Request, tenant: str, key: str) -> Response:
         found = self.read(selectors.get_key, key)
-        return Response(bodies.ProofBody(registration.prove(actor=self.actor, key_id=found.id)).data, status=201)
+        return Response(
+            bodies.ProofBody(registration.prove(actor=self.actor, key_id=found.id)).data, status=201
+        )
 
 
 class KeyVersions(PortalView):
@@ -114,8 +116,10 @@ class KeyVersions(PortalView):
     reads = Permission.KEY_READ
 
     @describe("versions_list", answer=bodies.VersionBody(many=True))
-    def get(self, request: Request, tenant: str, key: str) -> Response:  # noqa: ARG002
-        return Response(bodies.VersionBody(selectors.list_versions(selectors.get_key(key).id), many=True).data)
+    def get(self, request: Request, tenant: str, key: str) -> Response:
+        return Response(
+            bodies.VersionBody(selectors.list_versions(selectors.get_key(key).id), many=True).data
+        )
 
     @describe(
         "key_rotate",
@@ -125,7 +129,7 @@ class KeyVersions(PortalView):
         problems=PROBES,
         parameters=[IDEMPOTENCY],
     )
-    def post(self, request: Request, tenant: str, key: str) -> Response:  # noqa: ARG002
+    def post(self, request: Request, tenant: str, key: str) -> Response:
         def rotate() -> Response:
             values = parse(bodies.RotateBody, request)
             plaintext, found = Secret(values.pop("secret")), self.read(selectors.get_key, key)
@@ -139,9 +143,11 @@ class KeyVersionRevoke(PortalView):
     """End the draining version of a rotation now."""
 
     @describe("key_finish_rotation", answer=bodies.VersionBody, problems=WRITES)
-    def post(self, request: Request, tenant: str, key: str, number: int) -> Response:  # noqa: ARG002
+    def post(self, request: Request, tenant: str, key: str, number: int) -> Response:
         found = self.read(selectors.get_key, key)
-        return Response(bodies.VersionBody(rotation.finish(actor=self.actor, key_id=found.id, number=number)).data)
+        return Response(
+            bodies.VersionBody(rotation.finish(actor=self.actor, key_id=found.id, number=number)).data
+        )
 
 
 class KeyChange(PortalView):
@@ -185,7 +191,7 @@ class KeyWithdraw(PortalView):
     """Take back a key that was never activated."""
 
     @describe("key_withdraw", answer=bodies.KeyBody, problems=WRITES)
-    def post(self, request: Request, tenant: str, key: str) -> Response:  # noqa: ARG002
+    def post(self, request: Request, tenant: str, key: str) -> Response:
         found = self.read(selectors.get_key, key)
         return Response(bodies.KeyBody(registration.withdraw(actor=self.actor, key_id=found.id)).data)
 
@@ -196,7 +202,7 @@ class Grants(PortalView):
     reads = Permission.GRANT_READ
 
     @describe("grants_list", answer=bodies.GrantBody(many=True))
-    def get(self, request: Request, tenant: str, key: str) -> Response:  # noqa: ARG002
+    def get(self, request: Request, tenant: str, key: str) -> Response:
         return paginate(self, selectors.list_grants(selectors.get_key(key).id), bodies.GrantBody)
 
     @describe(
@@ -207,10 +213,12 @@ class Grants(PortalView):
         problems=WRITES,
         parameters=[IDEMPOTENCY],
     )
-    def post(self, request: Request, tenant: str, key: str) -> Response:  # noqa: ARG002
+    def post(self, request: Request, tenant: str, key: str) -> Response:
         def create() -> Response:
             values = parse(bodies.CreateGrantBody, request)
-            plain = {name: tuple(value) if isinstance(value, list) else value for name, value in values.items()}
+            plain: dict[str, Any] = {
+                name: tuple(value) if isinstance(value, list) else value for name, value in values.items()
+            }
             found = self.read(selectors.get_key, key)
             made = grants.create(actor=self.actor, key_id=found.id, draft=grants.GrantDraft(**plain))
             return Response(bodies.GrantBody(made).data, status=201)
@@ -222,7 +230,7 @@ class GrantEnd(PortalView):
     """End a grant at once."""
 
     @describe("grant_end", request=ReasonBody, answer=bodies.GrantBody, problems=WRITES)
-    def post(self, request: Request, tenant: str, key: str, grant: UUID) -> Response:  # noqa: ARG002
+    def post(self, request: Request, tenant: str, key: str, grant: UUID) -> Response:
         reason = parse(ReasonBody, request)["reason"]
         found = self.read(selectors.get_key, key)
         ended = grants.end(actor=self.actor, key_id=found.id, grant_id=grant, reason=reason)
@@ -233,10 +241,12 @@ class ConsumerEnd(PortalView):
     """End a consumer: its tokens and all its grants."""
 
     @describe("consumer_end", request=ReasonBody, answer=ConsumerBody, problems=WRITES)
-    def post(self, request: Request, tenant: str, consumer: str) -> Response:  # noqa: ARG002
+    def post(self, request: Request, tenant: str, consumer: str) -> Response:
         reason = parse(ReasonBody, request)["reason"]
         found = self.read(tenants.get_consumer, consumer)
-        return Response(ConsumerBody(grants.end_consumer(actor=self.actor, consumer_id=found.id, reason=reason)).data)
+        return Response(
+            ConsumerBody(grants.end_consumer(actor=self.actor, consumer_id=found.id, reason=reason)).data
+        )
 
 
 class OffboardingDetail(PortalView):
@@ -245,7 +255,7 @@ class OffboardingDetail(PortalView):
     reads = Permission.TENANT_READ
 
     @describe("offboarding", answer=OffboardingBody)
-    def get(self, request: Request, tenant: str) -> Response:  # noqa: ARG002
+    def get(self, request: Request, tenant: str) -> Response:
         found = tenants.find_offboarding()
         if found is None:
             raise NotFound

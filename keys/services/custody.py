@@ -143,7 +143,7 @@ def shred() -> ShredStatement:
 def _get_or_create(purpose: TenantKey.Purpose) -> TenantKey:
     row = TenantKey.objects.filter(purpose=purpose, state=DataKeyState.ACTIVE).first()
     if row is not None:
-        return row  # type: ignore[no-any-return]  # the manager is untyped
+        return row
     if TenantKey.objects.filter(purpose=purpose).exists():
         message = "the tenant's data keys are revoked or shredded"
         raise Unavailable(message, code="data_key_unavailable")

@@ -71,7 +71,7 @@ def check(draft: KeyDraft) -> CheckedDraft:
     key = Key(
         provider=provider,
         name=name,
-        slug=collect(_free_slug, name) if name else None,
+        slug=collect(_free_slug, name) if name else "",
         environment=collect(rules.require_environment, draft.environment),
         custody=collect(_custody, draft.custody),
         purpose=collect(rules.require_text, draft.purpose, field="purpose", maximum=300),
@@ -82,7 +82,7 @@ def check(draft: KeyDraft) -> CheckedDraft:
         backup_owner_id=collect(_member, draft.backup_owner, "backup_owner"),
         scopes=collect(check_scopes, draft.scopes, entry),
     )
-    if key.owner_id and key.owner_id == key.backup_owner_id:
+    if key.owner_id is not None and key.owner_id == key.backup_owner_id:
         rule = "Backup owner must be another person than the owner."
         problems.append(InvalidInput(rule, code="same_person", field="backup_owner"))
     key.justification = collect(_justification, draft.justification, key.scopes or [], entry) or ""

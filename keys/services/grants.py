@@ -140,7 +140,7 @@ def end_consumer(*, actor: Actor, consumer_id: UUID, reason: str) -> Consumer:
     )
     detail = {"reason": why, "tokens": tokens, "grants": ended}
     append(actor=actor, action="consumer.ended", target=Target("consumer", consumer.id), detail=detail)
-    return consumer  # type: ignore[no-any-return]  # the manager is untyped
+    return consumer
 
 
 def _insert(grant: Grant) -> None:
@@ -168,7 +168,7 @@ def _consumer(reference: str, key: Key) -> Consumer:
             code="environment_mismatch",
             field="consumer",
         )
-    return found  # type: ignore[no-any-return]  # the manager is untyped
+    return found
 
 
 def _scopes(scopes: Iterable[str], key: Key) -> list[str]:

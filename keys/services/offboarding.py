@@ -72,11 +72,15 @@ def start(*, actor: Actor, reason: str, confirmation: str, note: str = "") -> Of
     why = rules.require_choice(reason, [word.value for word in RevocationReason], field="reason")
     text = rules.require_text(note, field="note", maximum=500, required=False)
     if confirmation != tenants.get_tenant().slug:
-        raise InvalidInput("Confirmation must repeat the tenant's slug.", code="not_confirmed", field="confirmation")
+        raise InvalidInput(
+            "Confirmation must repeat the tenant's slug.", code="not_confirmed", field="confirmation"
+        )
     move(actor=actor, to=TenantState.OFFBOARDING, event="tenant.offboarding_started", detail={"reason": why})
     offboarding: Offboarding = Offboarding.objects.create(reason=why, note=text, started_by_id=actor.id)
     steps = [
-        OffboardingStep(id=new_id(), tenant_id=binding.get_tenant(), offboarding=offboarding, position=n, **step)
+        OffboardingStep(
+            id=new_id(), tenant_id=binding.get_tenant(), offboarding=offboarding, position=n, **step
+        )
         for n, step in enumerate(_plan(), start=1)
     ]
     OffboardingStep.objects.bulk_create(steps, batch_size=500)
@@ -87,7 +91,9 @@ def start(*, actor: Actor, reason: str, confirmation: str, note: str = "") -> Of
 def _plan() -> Iterator[dict[str, Any]]:
     """Every step, in order: here first, then upstream, then access, then the data keys."""
     names = dict(Key.objects.values_list("id", "name"))
-    for key_id, name in Key.objects.exclude(state__in=selectors.ENDED_KEYS).order_by("created_at").values_list("id", "name"):
+    for key_id, name in (
+        Key.objects.exclude(state__in=selectors.ENDED_KEYS).order_by("created_at").values_list("id", "name")
+    ):
         yield {"kind": "revoke_key", "subject_id": key_id, "label": f"Revoke {name} here"}
     for version in _revocable_upstream():
         label = f"Revoke {names[version.key_id]} version {version.number} at the provider"
@@ -96,9 +102,17 @@ def _plan() -> Iterator[dict[str, Any]]:
         label = f"End the grant of {grant.consumer.name} on {names[grant.key_id]}"
         yield {"kind": "end_grant", "subject_id": grant.id, "label": label}
     for consumer in Consumer.objects.filter(state=Consumer.State.ACTIVE):
-        yield {"kind": "end_consumer", "subject_id": consumer.id, "label": f"End the access of {consumer.name}"}
+        yield {
+            "kind": "end_consumer",
+            "subject_id": consumer.id,
+            "label": f"End the access of {consumer.name}",
+        }
     tenant_id = binding.get_tenant()
-    yield {"kind": "shred_keys", "subject_id": tenant_id, "label": "Destroy the tenant's data keys and ciphertext"}
+    yield {
+        "kind": "shred_keys",
+        "subject_id": tenant_id,
+        "label": "Destroy the tenant's data keys and ciphertext",
+    }
     yield {"kind": "close", "subject_id": tenant_id, "label": "Close the tenant"}
 
 
@@ -111,7 +125,9 @@ def _revocable_upstream() -> Iterator[KeyVersion]:
 
 def progress_of(offboarding: Offboarding) -> Progress:
     """Counts of finished and residual steps."""
-    states = list(OffboardingStep.objects.filter(offboarding_id=offboarding.id).values_list("state", flat=True))
+    states = list(
+        OffboardingStep.objects.filter(offboarding_id=offboarding.id).values_list("state", flat=True)
+    )
     return Progress(states.count(_State.DONE), states.count(_State.RESIDUAL), len(states))
 
 
@@ -142,7 +158,7 @@ def _next_step(running: jobs.Running, waiting: set[UUID]) -> OffboardingStep | N
         total = steps.count() if step is None or step.position % PROGRESS_EVERY == 1 else 0
     if total:
         running.progress(step.position - 1 if step else total - len(waiting), total)
-    return step  # type: ignore[no-any-return]  # the manager is untyped
+    return step
 
 
 def _run_upstream(actor: Actor, step: OffboardingStep, *, last: bool) -> bool:
@@ -252,9 +268,17 @@ def _shred(actor: Actor, _step: OffboardingStep, _reason: RevocationReason) -> s
 def _close(actor: Actor, step: OffboardingStep, _reason: RevocationReason) -> str:
     now = timezone.now()
     Offboarding.objects.filter(id=step.offboarding_id).update(state=Offboarding.State.DONE, finished_at=now)
-    residual = OffboardingStep.objects.filter(offboarding_id=step.offboarding_id, state=_State.RESIDUAL).count()
-    move(actor=actor, to=TenantState.OFFBOARDED, event="tenant.offboarded", detail={"residuals": str(residual)})
-    return "The tenant is offboarded." if not residual else f"The tenant is offboarded; {residual} steps need people."
+    residual = OffboardingStep.objects.filter(
+        offboarding_id=step.offboarding_id, state=_State.RESIDUAL
+    ).count()
+    move(
+        actor=actor, to=TenantState.OFFBOARDED, event="tenant.offboarded", detail={"residuals": str(residual)}
+    )
+    return (
+        "The tenant is offboarded."
+        if not residual
+        else f"The tenant is offboarded; {residual} steps need people."
+    )
 
 
 _STEPS: Final = {

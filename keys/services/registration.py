@@ -119,7 +119,6 @@ def append_proven(actor: Actor, key: Key, version: KeyVersion, proof: Proof) -> 
 )
 def prove(*, actor: Actor, key_id: UUID) -> Proof:
     """Probe the current version again. Raises Refused when it is dead or of another account; the key stays as it was."""
-
     with binding.reading():
         key = selectors.get_key(key_id)
         version = (

@@ -142,7 +142,13 @@ def proxy(*, actor: Actor, token_id: UUID, key_reference: str, call: Call) -> An
     except PortalError as error:
         _record_call(actor, key, audit_id, outcome=Outcome.FAILED, detail={"code": error.code})
         raise
-    _record_call(actor, key, audit_id, outcome=Outcome.ALLOWED, detail={"status": result.status, "bytes": len(result.body)})
+    _record_call(
+        actor,
+        key,
+        audit_id,
+        outcome=Outcome.ALLOWED,
+        detail={"status": result.status, "bytes": len(result.body)},
+    )
     return Answer(decision, audit_id, loaded.key_id, result=result)
 
 
@@ -164,7 +170,9 @@ def _count(grant_id: UUID, limit: int, now: datetime) -> RateFacts:
         uses = int(cursor.fetchone()[0])
         if uses == 1:
             # A new minute: the old counters of this grant have no reader left.
-            cursor.execute("DELETE FROM keys_ratewindow WHERE grant_id = %s AND minute < %s", [grant_id, minute])
+            cursor.execute(
+                "DELETE FROM keys_ratewindow WHERE grant_id = %s AND minute < %s", [grant_id, minute]
+            )
     return RateFacts(limit=limit, used=uses - 1, resets_at=minute + timedelta(minutes=1))
 
 
@@ -185,7 +193,11 @@ def _scope_of(loaded: context.Loaded, key: Key | None, call: Call) -> str | None
 
 
 def _record(
-    actor: Actor, loaded: context.Loaded, request: UseRequest, decision: Decision, more: dict[str, Any] | None = None
+    actor: Actor,
+    loaded: context.Loaded,
+    request: UseRequest,
+    decision: Decision,
+    more: dict[str, Any] | None = None,
 ) -> UUID:
     detail = {
         "code": decision.code.value,

@@ -1,4 +1,4 @@
-"""The staff door of tenants: opening, editing, suspending; consumers of platform systems; people, read-only."""
+"""The staff door of tenants: open, edit, suspend; consumers of platform systems; people, read-only."""
 
 from __future__ import annotations
 

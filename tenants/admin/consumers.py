@@ -1,4 +1,4 @@
-"""Consumers of every tenant. Staff register platform-operated systems and hand over their tokens, each shown once."""
+"""Consumers of every tenant. Staff register platform-operated systems; each token is shown once."""
 
 from __future__ import annotations
 
@@ -44,18 +44,14 @@ class IssueTokenForm(forms.Form):
 class RegisterConsumerForm(IssueTokenForm):
     """A new consumer with its first token."""
 
-    tenant = forms.ModelChoiceField(
-        queryset=Tenant.objects.filter(state=TenantState.ACTIVE.value).order_by("slug")
-    )
+    tenant = forms.ModelChoiceField(queryset=Tenant.objects.filter(state=TenantState.ACTIVE.value).order_by("slug"))
     name = forms.CharField()
     kind = forms.ChoiceField(choices=ConsumerKind.choices)
     environment = forms.ChoiceField(choices=[(word.value, word.value.capitalize()) for word in Environment])
     operated_by = forms.ChoiceField(
         choices=[("platform", "The platform"), ("tenant", "The tenant")], initial="platform"
     )
-    contact = forms.CharField(
-        required=False, widget=forms.EmailInput, help_text="Who answers for this system."
-    )
+    contact = forms.CharField(required=False, widget=forms.EmailInput, help_text="Who answers for this system.")
     field_order = ("tenant", "name", "kind", "environment", "operated_by", "contact", "scopes", "days")
 
 
@@ -74,7 +70,7 @@ class TokenInline(StaffInline):
     def scope_list(self, token: ConsumerToken) -> str:
         return ", ".join(token.scopes)
 
-    @admin.display(description="")
+    @admin.display(description="action")
     def revoke(self, token: ConsumerToken) -> SafeString | str:
         if token.revoked_at is not None:
             return ""
@@ -97,7 +93,7 @@ class ConsumerAdmin(StaffAdmin):
     )
     inlines = (TokenInline,)
 
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.has_view_permission(request)
 
     def get_urls(self) -> list[Any]:
@@ -112,7 +108,7 @@ class ConsumerAdmin(StaffAdmin):
             *super().get_urls(),
         ]
 
-    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:  # noqa: ARG002
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
         """Register and issue, both or neither. The answer shows the token, this once."""
 
         def perform(values: dict[str, Any]) -> HttpResponse:
@@ -173,16 +169,14 @@ class ConsumerAdmin(StaffAdmin):
         if token is None:
             raise errors.NotFound
         if request.method != "POST":
-            says = f"{consumer} can no longer sign in with this token from the next request on. It cannot be undone."
+            says = f"{consumer} cannot use this token from the next request on. It cannot be undone."
             context = {
                 "rows": [token],
                 "verb": "Revoke",
                 "says": says,
                 "cancel_url": self.url("change", consumer.pk),
             }
-            return self.show(
-                request, "admin/staff/confirm.html", title="Revoke this token?", obj=consumer, **context
-            )
+            return self.show(request, "admin/staff/confirm.html", title="Revoke this token?", obj=consumer, **context)
         try:
             self.run(
                 request,
@@ -206,7 +200,7 @@ class ConsumerAdmin(StaffAdmin):
             obj=consumer,
             secret_label="Token",  # noqa: S106  # a label
             secret=clear,
-            note=f"Works for {days} days with {', '.join(token.scopes)}. Put it into the consumer's secret store.",
+            note=f"Works {days} days with {', '.join(token.scopes)}. Put it into the consumer's secret store.",
             example=self.example(consumer, tenant, clear),
             done_url=self.url("change", consumer.pk),
         )
@@ -221,6 +215,6 @@ class ConsumerAdmin(StaffAdmin):
             f"  -H 'Content-Type: application/json' \\\n  -d '{body}'"
         )
 
-    def sample(self, consumer: Consumer) -> tuple[str, str]:  # noqa: ARG002  # the keys app knows better
+    def sample(self, consumer: Consumer) -> tuple[str, str]:  # the keys app knows better
         """A key and a scope for the example."""
         return "KEY", "SCOPE"

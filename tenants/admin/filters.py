@@ -25,13 +25,13 @@ class TenantFilter(TextFilter):
     parameter_name = "tenant"
     hint = "Slug or id, or “platform”"
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:  # noqa: ARG002
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         text = self.text()
         return queryset.filter(tenant_id__in=_tenant_ids(text)) if text else queryset
 
 
 class TenantNamed:
-    """For lists of rows that hold a tenant's id and no foreign key: names the tenants of a page in one query."""
+    """For rows that hold a tenant's id and no foreign key: names the tenants of a page in one query."""
 
     def get_changelist_instance(self, request: HttpRequest) -> Any:
         changelist = super().get_changelist_instance(request)  # type: ignore[misc]  # a mixin of ModelAdmin

@@ -46,9 +46,7 @@ class EditTenantForm(forms.Form):
 class OpenTenantForm(EditTenantForm):
     """A new tenant and its first owner."""
 
-    slug = forms.CharField(
-        help_text="Small letters, digits and inner hyphens. Part of every address; never changes."
-    )
+    slug = forms.CharField(help_text="Small letters, digits and inner hyphens. Part of every address; never changes.")
     owner_email = forms.CharField(
         label="Owner e-mail",
         widget=forms.EmailInput,
@@ -61,9 +59,7 @@ class InviteForm(forms.Form):
     """One more person for a tenant."""
 
     email = forms.CharField(label="E-mail", widget=forms.EmailInput)
-    role = forms.ChoiceField(
-        choices=[(role.value, role.value.title()) for role in Role], initial=Role.OWNER.value
-    )
+    role = forms.ChoiceField(choices=[(role.value, role.value.title()) for role in Role], initial=Role.OWNER.value)
 
 
 class StateFilter(WordFilter):
@@ -80,7 +76,7 @@ class ContractFilter(admin.SimpleListFilter):
     title = "contract end"
     parameter_name = "contract"
 
-    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:  # noqa: ARG002
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
         return [
             ("over", "Is over"),
             ("30", "Within 30 days"),
@@ -88,7 +84,7 @@ class ContractFilter(admin.SimpleListFilter):
             ("none", "Not agreed"),
         ]
 
-    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:  # noqa: ARG002
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         today, wanted = timezone.now().date(), self.value()
         if wanted == "over":
             return queryset.filter(contract_ends_on__lt=today)
@@ -109,18 +105,19 @@ def count_of(rows: QuerySet[Any]) -> Coalesce:
 class TenantAdmin(StaffAdmin):
     """The list of tenants and what staff can do with one."""
 
-    list_display = ("name", "slug", "state_word", "contract_ends_on", "owner_count")
+    list_display: tuple[str, ...] = ("name", "slug", "state_word", "contract_ends_on", "owner_count")
     list_filter = (StateFilter, ContractFilter)
     search_fields = ("name", "slug")
     ordering = ("slug",)
     actions = ("suspend", "resume")
 
-    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:  # noqa: ARG002
+    def has_add_permission(self, request: HttpRequest, obj: Any = None) -> bool:
         return self.has_view_permission(request)
 
     def get_queryset(self, request: HttpRequest) -> QuerySet[Tenant]:
         owners = Membership.objects.filter(role=Role.OWNER.value, is_active=True)
-        return super().get_queryset(request).annotate(owners=count_of(owners))
+        rows: QuerySet[Tenant] = super().get_queryset(request)
+        return rows.annotate(owners=count_of(owners))
 
     def get_urls(self) -> list[URLPattern]:
         view = self.admin_site.admin_view(self.invite_view)
@@ -134,13 +131,11 @@ class TenantAdmin(StaffAdmin):
     def owner_count(self, tenant: Any) -> int:
         return int(tenant.owners)
 
-    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:  # noqa: ARG002
+    def add_view(self, request: HttpRequest, form_url: str = "", extra_context: Any = None) -> HttpResponse:
         """Open a tenant. The answer shows its owner's invitation link, this once."""
 
         def perform(values: dict[str, Any]) -> HttpResponse:
-            tenant, issued = self.run(
-                request, new_id(), lambda actor: tenants.open_tenant(actor=actor, **values)
-            )
+            tenant, issued = self.run(request, new_id(), lambda actor: tenants.open_tenant(actor=actor, **values))
             self.log_addition(request, tenant, "Opened.")
             return self.show_invitation(request, tenant, issued, values["owner_email"], title="Tenant opened")
 
@@ -152,7 +147,7 @@ class TenantAdmin(StaffAdmin):
         request: HttpRequest,
         object_id: str,
         form_url: str = "",
-        extra_context: Any = None,  # noqa: ARG002
+        extra_context: Any = None,
     ) -> HttpResponse:
         """What staff know of a tenant; its name and contract end can change."""
         tenant = self.require(request, object_id)
@@ -163,9 +158,7 @@ class TenantAdmin(StaffAdmin):
 
         form = bind_form(request, EditTenantForm, name=tenant.name, contract_ends_on=tenant.contract_ends_on)
         context = {"facts": self.list_facts(tenant), "tools": self.list_tools(tenant), "history": True}
-        return self.serve(
-            request, form, title=str(tenant), submit="Save", perform=perform, obj=tenant, **context
-        )
+        return self.serve(request, form, title=str(tenant), submit="Save", perform=perform, obj=tenant, **context)
 
     def invite_view(self, request: HttpRequest, object_id: str) -> HttpResponse:
         """Invite a person. The answer shows the link, this once."""
@@ -184,9 +177,7 @@ class TenantAdmin(StaffAdmin):
         self, request: HttpRequest, tenant: Tenant, issued: IssuedInvitation, email: str, *, title: str
     ) -> HttpResponse:
         """The one answer that holds the link in clear."""
-        link = settings.BASE_URL.rstrip("/") + reverse(
-            "tenants:invitation", args=[issued.plaintext.reveal_text()]
-        )
+        link = settings.BASE_URL.rstrip("/") + reverse("tenants:invitation", args=[issued.plaintext.reveal_text()])
         return self.show(
             request,
             "admin/staff/once.html",
@@ -200,11 +191,7 @@ class TenantAdmin(StaffAdmin):
 
     def list_facts(self, tenant: Tenant) -> list[tuple[str, Any]]:
         """What is shown and cannot be changed here."""
-        people = (
-            Membership.objects.filter(tenant_id=tenant.id)
-            .select_related("user")
-            .order_by("role", "created_at")
-        )
+        people = Membership.objects.filter(tenant_id=tenant.id).select_related("user").order_by("role", "created_at")
         words = [f"{each.user.email} ({each.role}{'' if each.is_active else ', invited'})" for each in people]
         return [
             ("Slug", tenant.slug),
@@ -230,13 +217,9 @@ class TenantAdmin(StaffAdmin):
     def suspend(self, request: HttpRequest, queryset: QuerySet[Tenant]) -> HttpResponse | None:
         """Asks first."""
         if "confirmed" not in request.POST:
-            says = (
-                "From this moment on every use of their keys is refused, on every process. Nothing is lost."
-            )
+            says = "From this moment on every use of their keys is refused, on every process. Nothing is lost."
             return self.confirm(request, queryset, "suspend", "Suspend", says)
-        self.run_each(
-            request, queryset, lambda actor, _row: tenants.suspend_tenant(actor=actor), said="Suspended."
-        )
+        self.run_each(request, queryset, lambda _row, actor: tenants.suspend_tenant(actor=actor), said="Suspended.")
         return None
 
     @admin.action(description="Resume: allow their keys again")
@@ -245,14 +228,10 @@ class TenantAdmin(StaffAdmin):
         if "confirmed" not in request.POST:
             says = "Every key that was usable before the suspension becomes usable again."
             return self.confirm(request, queryset, "resume", "Resume", says)
-        self.run_each(
-            request, queryset, lambda actor, _row: tenants.resume_tenant(actor=actor), said="Resumed."
-        )
+        self.run_each(request, queryset, lambda _row, actor: tenants.resume_tenant(actor=actor), said="Resumed.")
         return None
 
-    def confirm(
-        self, request: HttpRequest, rows: QuerySet[Tenant], action: str, verb: str, says: str
-    ) -> HttpResponse:
+    def confirm(self, request: HttpRequest, rows: QuerySet[Tenant], action: str, verb: str, says: str) -> HttpResponse:
         """The page between choosing and doing."""
         context = {"rows": list(rows), "action": action, "verb": verb, "says": says}
         return self.show(request, "admin/staff/confirm.html", title=f"{verb} tenants?", **context)

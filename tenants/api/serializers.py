@@ -24,7 +24,18 @@ class ConsumerBody(serializers.ModelSerializer[Consumer]):
 
     class Meta:
         model = Consumer
-        fields = ("id", "slug", "name", "kind", "environment", "operated_by", "contact", "state", "created_at", "ended_at")
+        fields = (
+            "id",
+            "slug",
+            "name",
+            "kind",
+            "environment",
+            "operated_by",
+            "contact",
+            "state",
+            "created_at",
+            "ended_at",
+        )
 
 
 class RegisterConsumerBody(serializers.Serializer[Any]):
@@ -32,7 +43,9 @@ class RegisterConsumerBody(serializers.Serializer[Any]):
 
     name = serializers.CharField(max_length=120)
     kind = serializers.ChoiceField(choices=ConsumerKind.choices, default="service")
-    environment = serializers.ChoiceField(choices=[(word.value, word.value.capitalize()) for word in Environment])
+    environment = serializers.ChoiceField(
+        choices=[(word.value, word.value.capitalize()) for word in Environment]
+    )
     contact = serializers.EmailField(required=False, default="")
 
 
@@ -76,7 +89,7 @@ class OffboardingStepBody(serializers.Serializer[Any]):
 
     position = serializers.IntegerField()
     kind = serializers.CharField()
-    label = serializers.CharField()
+    label = serializers.CharField()  # type: ignore[assignment]  # a field of that name
     state = serializers.CharField()
     attempts = serializers.IntegerField()
     started_at = serializers.DateTimeField(allow_null=True)

@@ -32,7 +32,7 @@ class Tenants(PortalView):
     reads = Permission.TENANT_READ
 
     @describe("tenants_list", answer=bodies.TenantBody(many=True))
-    def get(self, request: Request) -> Response:  # noqa: ARG002
+    def get(self, request: Request) -> Response:
         return Response([bodies.TenantBody(selectors.get_tenant()).data])
 
 
@@ -42,7 +42,7 @@ class TenantDetail(PortalView):
     reads = Permission.TENANT_READ
 
     @describe("tenant", answer=bodies.TenantBody)
-    def get(self, request: Request, tenant: str) -> Response:  # noqa: ARG002
+    def get(self, request: Request, tenant: str) -> Response:
         return Response(bodies.TenantBody(selectors.get_tenant()).data)
 
 
@@ -52,7 +52,7 @@ class Consumers(PortalView):
     reads = Permission.CONSUMER_READ
 
     @describe("consumers_list", answer=bodies.ConsumerBody(many=True))
-    def get(self, request: Request, tenant: str) -> Response:  # noqa: ARG002
+    def get(self, request: Request, tenant: str) -> Response:
         return paginate(self, selectors.list_consumers(), bodies.ConsumerBody)
 
     @describe(
@@ -63,7 +63,7 @@ class Consumers(PortalView):
         problems=WRITES,
         parameters=[IDEMPOTENCY],
     )
-    def post(self, request: Request, tenant: str) -> Response:  # noqa: ARG002
+    def post(self, request: Request, tenant: str) -> Response:
         def register() -> Response:
             made = consumers.register(actor=self.actor, **parse(bodies.RegisterConsumerBody, request))
             return Response(bodies.ConsumerBody(made).data, status=201)
@@ -77,7 +77,7 @@ class ConsumerDetail(PortalView):
     reads = Permission.CONSUMER_READ
 
     @describe("consumer", answer=bodies.ConsumerBody)
-    def get(self, request: Request, tenant: str, consumer: str) -> Response:  # noqa: ARG002
+    def get(self, request: Request, tenant: str, consumer: str) -> Response:
         return Response(bodies.ConsumerBody(selectors.get_consumer(consumer)).data)
 
 
@@ -88,7 +88,7 @@ class ConsumerTokens(PortalView):
     stores_answer = False
 
     @describe("tokens_list", answer=bodies.TokenBody(many=True))
-    def get(self, request: Request, tenant: str, consumer: str) -> Response:  # noqa: ARG002
+    def get(self, request: Request, tenant: str, consumer: str) -> Response:
         return paginate(self, selectors.list_tokens(selectors.get_consumer(consumer).id), bodies.TokenBody)
 
     @describe(
@@ -99,7 +99,7 @@ class ConsumerTokens(PortalView):
         problems=WRITES,
         parameters=[IDEMPOTENCY],
     )
-    def post(self, request: Request, tenant: str, consumer: str) -> Response:  # noqa: ARG002
+    def post(self, request: Request, tenant: str, consumer: str) -> Response:
         def issue() -> Response:
             wanted = parse(bodies.IssueTokenBody, request)
             token, issued = consumers.issue_token(
@@ -115,7 +115,7 @@ class ConsumerTokenRevoke(PortalView):
     """Revoke one token at once."""
 
     @describe("token_revoke", answer=bodies.TokenBody, problems=WRITES)
-    def post(self, request: Request, tenant: str, consumer: str, token: UUID) -> Response:  # noqa: ARG002
+    def post(self, request: Request, tenant: str, consumer: str, token: UUID) -> Response:
         owner = self.read(selectors.get_consumer, consumer)
         revoked = consumers.revoke_token(actor=self.actor, consumer_id=owner.id, token_id=token)
         return Response(bodies.TokenBody(revoked).data)

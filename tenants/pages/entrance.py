@@ -81,10 +81,10 @@ class InvitationPage(View):
         found = selectors.find_invitation(members.digest_of(self.plaintext))
         if found is None:
             raise errors.NotFound
-        with binding.bind_tenant(found[0]):
-            with binding.reading():
-                self._load(found[1])
-            response = super().dispatch(request, *args, **kwargs)
+        # Bound for the look and for the operation only: signing in writes no row of the tenant.
+        with binding.bind_tenant(found[0]), binding.reading():
+            self._load(found[1])
+        response = super().dispatch(request, *args, **kwargs)
         response["Cache-Control"] = "no-store"
         response["Referrer-Policy"] = "no-referrer"
         return response
@@ -102,16 +102,8 @@ class InvitationPage(View):
         form = self._form(data)
         if not self._may_accept or not form.is_valid():
             return self._answer(form, status=422)
-        actor = actors.invitee(
-            self.user.pk, tenant_id=self.tenant.id, label=self.user.email, origin=origin_of(request)
-        )
         try:
-            user = members.accept(
-                actor=actor,
-                plaintext=self.plaintext,
-                password=password,
-                name=form.cleaned_data.get("name", ""),
-            )
+            user = self._accept(password, form.cleaned_data.get("name", ""))
         except (errors.InvalidInput, errors.Conflict) as error:
             add_errors(form, error)
             return self._answer(form, status=error.status)
@@ -120,6 +112,12 @@ class InvitationPage(View):
             login(request, user, backend=BACKEND)
         messages.success(request, _("Welcome to %(tenant)s.") % {"tenant": self.tenant.name})
         return redirect("keys:list", self.tenant.slug)
+
+    def _accept(self, password: Secret, name: str) -> User:
+        origin = origin_of(self.request)
+        actor = actors.invitee(self.user.pk, tenant_id=self.tenant.id, label=self.user.email, origin=origin)
+        with binding.bind_tenant(self.tenant.id):
+            return members.accept(actor=actor, plaintext=self.plaintext, password=password, name=name)
 
     def _load(self, invitation_id: UUID) -> None:
         invitation = Invitation.objects.select_related("user").filter(id=invitation_id).first()

@@ -88,7 +88,8 @@ def issue_token(
         prefix=issued.prefix,
         last_four=issued.last_four,
         scopes=wanted,
-        expires_at=now + timedelta(days=rules.require_number(days, field="days", minimum=1, maximum=MAX_TOKEN_DAYS)),
+        expires_at=now
+        + timedelta(days=rules.require_number(days, field="days", minimum=1, maximum=MAX_TOKEN_DAYS)),
     )
     append(
         actor=actor,
@@ -148,10 +149,10 @@ def _check_scopes(actor: Actor, scopes: Iterable[str]) -> list[str]:
         raise InvalidInput("Scopes: choose at least one.", code="required", field="scopes")
     for scope in wanted:
         if scope not in known:
-            raise InvalidInput(f"Scopes: {scope[:60]!r} is not a scope of the API.", code="unknown_scope", field="scopes")
+            raise InvalidInput(
+                f"Scopes: {scope[:60]!r} is not a scope of the API.", code="unknown_scope", field="scopes"
+            )
     held = {permission.value for permission in actor.permissions}
     if actor.kind == "consumer" and not held.issuperset(wanted):
         raise Forbidden("A token cannot give more scopes than its own.")
     return wanted
-
-

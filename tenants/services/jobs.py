@@ -27,7 +27,7 @@ if TYPE_CHECKING:
     api=Absent("dead letters are retried by platform staff, in the staff admin"),
 )
 def retry(*, actor: Actor, job_id: UUID) -> Job:
-    """Queue a dead letter again. Raises NotFound, Conflict unless it is one and its work is not queued already."""
+    """Queue a dead letter again. Raises NotFound; Conflict unless it is one and its work is not queued."""
     try:
         with transaction.atomic():
             job = jobs.requeue(job_id)

@@ -95,7 +95,12 @@ def accept(*, actor: Actor, plaintext: Secret, password: Secret | None, name: st
     user.save(update_fields=["name", "password"])
     Invitation.objects.filter(user_id=user.id, used_at=None).update(used_at=timezone.now())
     Membership.objects.filter(user_id=user.id).update(role=invitation.role, is_active=True)
-    append(actor=actor, action="member.joined", target=Target("person", user.id), detail={"role": invitation.role})
+    append(
+        actor=actor,
+        action="member.joined",
+        target=Target("person", user.id),
+        detail={"role": invitation.role},
+    )
     _activate_tenant(actor)
     return user
 

@@ -50,15 +50,26 @@ def test_a_lease_gives_the_plaintext_and_its_end(story: tuple[Cast, Key, Credent
     assert answer.json()["lease"]["expires_at"]
 
 
-def test_a_missing_token_a_bad_one_and_a_revoked_one_answer_alike(story: tuple[Cast, Key, Credential], world: World) -> None:
+def test_a_missing_token_a_bad_one_and_a_revoked_one_answer_alike(
+    story: tuple[Cast, Key, Credential], world: World
+) -> None:
     from tenants.services import consumers  # noqa: PLC0415
 
     cast, key, credential = story
     with world.bound(cast):
-        consumers.revoke_token(actor=cast.actor, consumer_id=credential.consumer.id, token_id=credential.token_id)
-    for headers in ({}, {"Authorization": "Bearer nonsense"}, credential.headers, {"Authorization": "Basic eDp5"}):
+        consumers.revoke_token(
+            actor=cast.actor, consumer_id=credential.consumer.id, token_id=credential.token_id
+        )
+    for headers in (
+        {},
+        {"Authorization": "Bearer nonsense"},
+        credential.headers,
+        {"Authorization": "Basic eDp5"},
+    ):
         answer = Client(headers=headers).post(
-            f"/api/v1/tenants/{cast.slug}/keys/{key.slug}/use/", json.dumps(USE), content_type="application/json"
+            f"/api/v1/tenants/{cast.slug}/keys/{key.slug}/use/",
+            json.dumps(USE),
+            content_type="application/json",
         )
         assert answer.status_code == 401
         assert answer["WWW-Authenticate"].startswith("Bearer")
@@ -112,10 +123,14 @@ def test_introspection_tells_a_live_key_and_nothing_of_others(world: World) -> N
     key = world.key(cast, token=token)
     asker = world.consumer(cast, scopes=("credential:introspect",))
     client = Client(headers=asker.headers)
-    known = client.post("/api/v1/introspect/", json.dumps({"token": token.token}), content_type="application/json")
+    known = client.post(
+        "/api/v1/introspect/", json.dumps({"token": token.token}), content_type="application/json"
+    )
     assert known.json()["active"] is True
     assert known.json()["key"] == str(key.id)
-    unknown = client.post("/api/v1/introspect/", json.dumps({"token": "s.nothing"}), content_type="application/json")
+    unknown = client.post(
+        "/api/v1/introspect/", json.dumps({"token": "s.nothing"}), content_type="application/json"
+    )
     assert unknown.json() == {"active": False}
 
 
@@ -145,3 +160,13 @@ def test_a_rate_is_counted_in_the_database_and_names_when_to_come_back(world: Wo
     assert denied
     assert denied[0].json()["code"] == "rate_exceeded"
     assert 1 <= int(denied[0]["Retry-After"]) <= 60
+    assert denied[0]["RateLimit"].startswith('"grant";r=0;t=')
+
+
+def test_the_documentation_page_lists_every_call_and_runs_no_script_of_strangers(world: World) -> None:
+    page = Client().get("/api/v1/docs/")
+    assert page.status_code == 200
+    text = page.content.decode()
+    assert text.count("api-call") >= 35
+    assert "/api/v1/tenants/{tenant}/keys/{key}/use/" in text
+    assert "http://" not in text.replace("http://localhost", "")

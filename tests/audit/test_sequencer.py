@@ -39,11 +39,13 @@ def no_lock_left_behind() -> Iterator[None]:
 
 
 @contextmanager
-def running_sequencer() -> Iterator[subprocess.Popen[bytes]]:
-    """`manage.py sequencer` as a process of its own."""
+def running_sequencer(admin: psycopg.Connection) -> Iterator[subprocess.Popen[bytes]]:
+    """`manage.py sequencer` as a process of its own, once it has the lock."""
     command = [sys.executable, "manage.py", "sequencer", "--poll", "0.02"]
     with subprocess.Popen(command, cwd=ROOT) as process:
         try:
+            wait_until(lambda: lock_is_taken(admin) or process.poll() is not None)
+            assert process.poll() is None, "the sequencer did not start"
             yield process
         finally:
             process.kill()
@@ -106,8 +108,7 @@ def stopped_in_the_middle(admin: psycopg.Connection) -> Iterator[None]:
 
 def test_a_second_sequencer_waits_and_takes_over(admin_connection: psycopg.Connection) -> None:
     tenant = new_id()
-    with running_sequencer() as first:
-        wait_until(lambda: lock_is_taken(admin_connection))
+    with running_sequencer(admin_connection) as first:
         second = Sequencer()
         assert not second.acquire()
         ids = [event for _, event in inbox.fill(admin_connection, [tenant], each=5)]
@@ -122,8 +123,7 @@ def test_a_second_sequencer_waits_and_takes_over(admin_connection: psycopg.Conne
 
 def test_a_sequencer_killed_between_entries_and_heads_leaves_no_trace(admin_connection: psycopg.Connection) -> None:
     first, second = new_id(), new_id()
-    with running_sequencer() as process:
-        wait_until(lambda: lock_is_taken(admin_connection))
+    with running_sequencer(admin_connection) as process:
         with stopped_in_the_middle(admin_connection):
             inserted = inbox.fill(admin_connection, [first, second], each=50)
             wait_until(lambda: someone_waits_for(admin_connection, "audit_tenanthead"))
@@ -142,8 +142,7 @@ def test_a_sequencer_killed_again_and_again_under_load_loses_and_repeats_nothing
     tenants = [new_id() for _ in range(3)]
     inserted: list[tuple[UUID, UUID]] = []
     for seconds in (0.05, 0.15):
-        with running_sequencer() as process:
-            wait_until(lambda: lock_is_taken(admin_connection))
+        with running_sequencer(admin_connection) as process:
             end = time.monotonic() + seconds
             while time.monotonic() < end:
                 inserted += inbox.fill(admin_connection, tenants, each=20)
@@ -229,8 +228,7 @@ def test_an_event_id_that_two_tenants_have_in_common_is_numbered_for_both(
 ) -> None:
     first, second, event = new_id(), new_id(), new_id()
     rows = [(event, inbox.text(inbox.document(event)))]
-    with running_sequencer():
-        wait_until(lambda: lock_is_taken(admin_connection))
+    with running_sequencer(admin_connection):
         with stopped_in_the_middle(admin_connection):
             insert_as_app(first, rows)
             wait_until(lambda: someone_waits_for(admin_connection, "audit_tenanthead"))

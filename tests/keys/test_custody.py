@@ -47,7 +47,9 @@ def test_the_credential_opens_again_and_is_nowhere_in_the_database(
     assert find_in_database(admin_connection, token.token) == []
 
 
-def test_database_and_code_without_the_key_file_open_nothing(world: World, thief: None, tmp_path: Path) -> None:
+def test_database_and_code_without_the_key_file_open_nothing(
+    world: World, thief: None, tmp_path: Path
+) -> None:
     cast = world.tenant()
     version = version_of(world, cast, world.key(cast))
     generate_key_file(tmp_path / "own.txt")
@@ -106,7 +108,9 @@ def test_shredding_leaves_metadata_and_nothing_to_open(world: World) -> None:
         ("hello-there-this-is-nothing", "unknown_shape"),
     ],
 )
-def test_a_badly_shaped_secret_is_refused_with_its_rule_and_stores_nothing(world: World, secret: str, code: str) -> None:
+def test_a_badly_shaped_secret_is_refused_with_its_rule_and_stores_nothing(
+    world: World, secret: str, code: str
+) -> None:
     cast = world.tenant()
     with world.bound(cast), pytest.raises(InvalidInput) as refusal:
         registration.register(actor=cast.actor, draft=world.draft(cast), plaintext=Secret(secret))
@@ -162,7 +166,10 @@ def test_excess_must_be_accepted_with_a_reason_before_activation(world: World) -
         assert refusal.value.code == "excess_not_accepted"
         with pytest.raises(Refused):
             lifecycle.activate(actor=cast.actor, key_id=key.id, accept_excess=True, note=" ")
-        assert lifecycle.activate(actor=cast.actor, key_id=key.id, accept_excess=True, note="Listing only").state == "active"
+        assert (
+            lifecycle.activate(actor=cast.actor, key_id=key.id, accept_excess=True, note="Listing only").state
+            == "active"
+        )
 
 
 def test_rotation_keeps_the_account_and_refuses_another_ones_token(world: World) -> None:
@@ -170,8 +177,12 @@ def test_rotation_keeps_the_account_and_refuses_another_ones_token(world: World)
     key = world.key(cast, token=first)
     with world.bound(cast), pytest.raises(Refused) as refusal:
         rotation.rotate(
-            actor=cast.actor, key_id=key.id, plaintext=Secret(world.bao_token().token), drain_hours=1,
-            accept_excess=True, note="x",
+            actor=cast.actor,
+            key_id=key.id,
+            plaintext=Secret(world.bao_token().token),
+            drain_hours=1,
+            accept_excess=True,
+            note="x",
         )
     assert refusal.value.code == "other_account"
     with world.inside(cast):

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import pytest
 
@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 
     from tests.world import World
 
-TABLES = {
+TABLES: dict[str, Mapping[Any, frozenset[Any]]] = {
     "keys_keyversion": VERSION_TRANSITIONS,
     "keys_grant": GRANT_TRANSITIONS,
     "tenants_tenant": TENANT_TRANSITIONS,
@@ -28,11 +28,13 @@ TABLES = {
 def test_the_trigger_allows_the_moves_of_the_table_and_no_others(
     world: World, admin_connection: psycopg.Connection, table: str
 ) -> None:
-    row = admin_connection.execute("SELECT prosrc FROM pg_proc WHERE proname = %s", [f"{table}_transition"]).fetchone()
+    row = admin_connection.execute(
+        "SELECT prosrc FROM pg_proc WHERE proname = %s", [f"{table}_transition"]
+    ).fetchone()
     assert row is not None
     in_database = set(re.findall(r"\('(\w+)', '(\w+)'\)", row[0]))
     assert in_database == pairs(TABLES[table])
 
 
-def pairs(transitions: Mapping[object, frozenset[object]]) -> set[tuple[str, str]]:
+def pairs(transitions: Mapping[Any, frozenset[Any]]) -> set[tuple[str, str]]:
     return {(str(old), str(new)) for old, news in transitions.items() for new in news}

@@ -34,7 +34,11 @@ def test_a_granted_consumer_gets_a_decision_a_lease_and_a_brokered_read(world: W
     actor = caller(cast, credential)
     with world.bound(cast):
         decision = uses.use(
-            actor=actor, token_id=credential.token_id, key_reference=key.slug, scope="secrets:read", purpose="report"
+            actor=actor,
+            token_id=credential.token_id,
+            key_reference=key.slug,
+            scope="secrets:read",
+            purpose="report",
         )
         lease = uses.use(
             actor=actor,
@@ -62,7 +66,9 @@ def test_a_call_outside_the_scope_is_refused_and_recorded(world: World) -> None:
     world.grant(cast, key, credential)
     call = uses.Call("GET", "/v1/secret/data/payroll/q3", "", {}, b"", "report")
     with world.bound(cast):
-        answer = uses.proxy(actor=caller(cast, credential), token_id=credential.token_id, key_reference=key.slug, call=call)
+        answer = uses.proxy(
+            actor=caller(cast, credential), token_id=credential.token_id, key_reference=key.slug, call=call
+        )
     assert answer.decision.code == Code.CALL_NOT_ALLOWED
     assert answer.result is None
 

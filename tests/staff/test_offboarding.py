@@ -22,9 +22,7 @@ def test_the_review_counts_what_ends_and_changes_nothing(world: World) -> None:
     world.grant(cast, key, credential)
     chosen = client.get(f"{address(URL)}?tenant={cast.id}")
     assert f'<option value="{cast.id}" selected>' in chosen.content.decode()
-    response = client.post(
-        address(URL), {"tenant": str(cast.id), "reason": "contract_ended", "note": "Ticket 7"}
-    )
+    response = client.post(address(URL), {"tenant": str(cast.id), "reason": "contract_ended", "note": "Ticket 7"})
     facts = dict(response.context["facts"])
     assert (facts["Keys to revoke"], facts["Credentials to revoke at providers"], facts["Grants to end"]) == (
         1,

@@ -37,7 +37,7 @@ def test_an_added_provider_is_stored_and_recorded_in_the_platforms_chain(world: 
     world.sequence()
     recorded = Entry.objects.using("staff").get(tenant_id=PLATFORM, target_id=provider.id)
     assert (recorded.action, str(recorded.event_id)) == ("provider.added", response["Audit-Id"])
-    assert LogEntry.objects.get(object_id=str(provider.id)).content_type.model == "provider"
+    assert str(LogEntry.objects.get(object_id=str(provider.id)).content_type) == "Keys | provider"
     taken = client.post(address("keys_provider_add"), {"document": json.dumps(entry)})
     assert errors_of(taken) == {"document": ["Slug is taken by another provider. (rule: slug_taken)"]}
 

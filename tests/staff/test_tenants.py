@@ -37,10 +37,7 @@ def state_of(world: World, cast: Cast) -> str:
 def actions_of(world: World, tenant_id: Any) -> list[str]:
     world.sequence()
     return list(
-        Entry.objects.using("staff")
-        .filter(tenant_id=tenant_id)
-        .order_by("tseq")
-        .values_list("action", flat=True)
+        Entry.objects.using("staff").filter(tenant_id=tenant_id).order_by("tseq").values_list("action", flat=True)
     )
 
 
@@ -48,9 +45,7 @@ def test_opening_a_tenant_shows_its_owners_link_once_and_stores_it_nowhere(
     world: World, admin_connection: psycopg.Connection
 ) -> None:
     client = enter(world)
-    slug, response = open_tenant(
-        client, world, contract_ends_on=str(timezone.now().date() + timedelta(days=200))
-    )
+    slug, response = open_tenant(client, world, contract_ends_on=str(timezone.now().date() + timedelta(days=200)))
     assert response.status_code == 200
     link = once(response.content.decode())
     assert link.startswith("http://localhost:8000/invitations/")
@@ -68,7 +63,7 @@ def test_opening_a_tenant_shows_its_owners_link_once_and_stores_it_nowhere(
     assert response["Audit-Id"]
     assert "no-store" in response["Cache-Control"]
     logged = LogEntry.objects.get(object_id=str(tenant.id))
-    assert (logged.action_flag, logged.content_type.model) == (ADDITION, "tenant")
+    assert (logged.action_flag, str(logged.content_type)) == (ADDITION, "Tenants | tenant")
     assert find_in_database(admin_connection, token) == []
     assert token not in client.get(address("tenants_tenant_change", tenant.id)).content.decode()
     assert client.get(link).status_code == 200
@@ -107,9 +102,7 @@ def test_editing_changes_name_and_contract_end_and_nothing_else(world: World) ->
 
 
 @pytest.mark.parametrize(("action", "state", "event"), [("suspend", "suspended", "tenant.suspended")])
-def test_suspending_asks_first_and_resuming_takes_it_back(
-    world: World, action: str, state: str, event: str
-) -> None:
+def test_suspending_asks_first_and_resuming_takes_it_back(world: World, action: str, state: str, event: str) -> None:
     client, cast = enter(world), world.tenant()
     url, chosen = address("tenants_tenant_changelist"), {"action": action, "_selected_action": str(cast.id)}
     asked = client.post(url, {**chosen, "index": "0"})

@@ -21,9 +21,7 @@ def find_in_database(connection: psycopg.Connection, text: str) -> list[str]:
 
 
 def _holds(connection: psycopg.Connection, table: str, text: str) -> bool:
-    query = sql.SQL("SELECT count(*) FROM {} AS t WHERE position(%s IN t::text) > 0").format(
-        sql.Identifier(table)
-    )
+    query = sql.SQL("SELECT count(*) FROM {} AS t WHERE position(%s IN t::text) > 0").format(sql.Identifier(table))
     row = connection.execute(query, [text]).fetchone()
     return bool(row and row[0])
 

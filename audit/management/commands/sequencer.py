@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from typing import Any
+from typing import Any, ClassVar
 
 import structlog
 from django.core.management.base import BaseCommand, CommandParser
@@ -17,6 +17,7 @@ log = structlog.get_logger("byok.sequencer")
 
 class Command(BaseCommand):
     help = "Number audit events: move the inbox into the per-tenant chains."
+    requires_system_checks: ClassVar[list[str]] = []  # it serves no address, so a broken page must not stop it
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--once", action="store_true", help="Number what waits now, then exit.")

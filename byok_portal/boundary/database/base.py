@@ -39,7 +39,12 @@ class DatabaseWrapper(base.DatabaseWrapper):
             self.connection.execute(begin_statement(self.bound_tenant))
 
     def refuse_unbound(
-        self, execute: Callable[..., Any], sql: str, params: Any, many: bool, context: dict[str, Any]  # noqa: FBT001
+        self,
+        execute: Callable[..., Any],
+        sql: str,
+        params: Any,
+        many: bool,
+        context: dict[str, Any],
     ) -> Any:
         """Raise where row-level security would answer with silence: a query outside the tenant's transaction."""
         tenant_id = binding.find_tenant()

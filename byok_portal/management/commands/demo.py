@@ -49,7 +49,7 @@ def describe(document: dict[str, Any]) -> str:
         "  Ask for a decision only:",
         "",
         f"  curl -s {use}/use/ -H 'Authorization: Bearer {consumer['token']}' \\",
-        "    -H 'Content-Type: application/json' -d '{\"scope\": \"secrets:read\", \"purpose\": \"nightly report\"}'",
+        '    -H \'Content-Type: application/json\' -d \'{"scope": "secrets:read", "purpose": "nightly report"}\'',
         "",
     ]
     return "\n".join(lines)

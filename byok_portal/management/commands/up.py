@@ -48,7 +48,15 @@ class Command(BaseCommand):
 def _children(port: int) -> list[Child]:
     manage = [sys.executable, "manage.py"]
     web = [
-        *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", os.environ.get("BYOK_HOST", "127.0.0.1")),
+        *(
+            sys.executable,
+            "-m",
+            "granian",
+            "--interface",
+            "wsgi",
+            "--host",
+            os.environ.get("BYOK_HOST", "127.0.0.1"),
+        ),
         *("--port", str(port), "--workers", "2", "--blocking-threads", "4", "--log-level", "warning"),
         "byok_portal.wsgi:application",
     ]

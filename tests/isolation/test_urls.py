@@ -1,0 +1,204 @@
+"""Every address of a tenant × the wrong tenant: answered exactly as if the thing did not exist."""
+
+from __future__ import annotations
+
+import json
+import re
+from typing import TYPE_CHECKING, Any
+
+import pytest
+from django.test import Client
+
+from byok_portal.boundary.permissions import TOKEN_PERMISSIONS
+from tests.isolation.populated import rows_of, tenant_models
+from tests.isolation.routes import API, NO_IDENTIFIER, WEB, Route, list_all_texts, list_routes, random_arguments, real_arguments
+
+if TYPE_CHECKING:
+    from collections.abc import Callable
+
+    import psycopg
+    from django.http import HttpResponse
+
+    from tests.isolation.populated import Populated
+    from tests.world import World
+
+    Pair = tuple[Populated, Populated]
+    Asker = Callable[[str, str], HttpResponse]
+
+ROUTES = list_routes()
+each_route = pytest.mark.parametrize("route", [pytest.param(route, id=f"{route.name} {route.text}") for route in ROUTES])
+WEB_METHODS = ("GET", "HEAD", "POST")
+API_METHODS = ("GET", "HEAD", "POST", "PUT", "PATCH", "DELETE")
+
+# What an answer may hold that differs from one request to the next, whatever was asked for.
+_CHANGING = re.compile(
+    rb'"instance":\s*"[^"]*"|name="csrfmiddlewaretoken" value="[^"]*"|csrfToken": "[^"]*"|X-CSRFToken&quot;: &quot;[^&]*'
+)
+_CHANGING_HEADERS = frozenset({"X-Request-Id", "Date"})
+BODY: dict[str, Any] = {
+    "scope": "secrets:read",
+    "purpose": "report",
+    "reason": "superseded",
+    "note": "",
+    "days": 1,
+    "plaintext": "s." + "a" * 24,
+    "secret": "s." + "a" * 24,
+    "drain_hours": 1,
+    "scopes": ["key:use"],
+    "deliveries": ["decision"],
+    "consumer": "nobody",
+}
+
+
+@pytest.fixture(scope="session")
+def askers(pair: Pair, world_setup: World) -> tuple[Asker, Asker]:
+    """The stranger at both doors: a signed-in owner of the second tenant, and its token with every scope."""
+    stranger = pair[1]
+    browser = Client()
+    browser.force_login(stranger.cast.owner, backend="allauth.account.auth_backends.AuthenticationBackend")
+    credential = world_setup.consumer(stranger.cast, scopes=tuple(sorted(scope.value for scope in TOKEN_PERMISSIONS)))
+
+    def ask_page(method: str, address: str) -> HttpResponse:
+        return browser.generic(method, address)  # type: ignore[return-value]
+
+    def ask_api(method: str, address: str) -> HttpResponse:
+        body = "" if method in {"GET", "HEAD"} else json.dumps(BODY)
+        return Client().generic(method, address, body, content_type="application/json", headers=credential.headers)  # type: ignore[return-value]
+
+    return ask_page, ask_api
+
+
+@pytest.fixture(scope="session")
+def events(pair: Pair, world_setup: World) -> tuple[Any, Any]:
+    """One numbered event of each tenant."""
+    from audit.models import Entry  # noqa: PLC0415  # the app registry must be ready
+
+    world_setup.sequence()
+    rows = Entry.objects.using("auditor")
+    first, second = (rows.filter(tenant_id=populated.id).values_list("event_id", flat=True)[0] for populated in pair)
+    return first, second
+
+
+def seen(response: HttpResponse) -> tuple[int, bytes, dict[str, str]]:
+    """All that a stranger can tell two answers apart by."""
+    headers = {name: "" if name in _CHANGING_HEADERS else value for name, value in response.headers.items()}
+    cookies = {f"cookie {name}": "" for name in response.cookies}
+    content = b"".join(response) if response.streaming else response.content
+    return response.status_code, _CHANGING.sub(b"", content), headers | cookies
+
+
+def compare(route: Route, askers: tuple[Asker, Asker], asked: dict[str, Any], nothing: dict[str, Any]) -> set[int]:
+    """Ask for both with every method; they must look the same. Returns the statuses."""
+    ask, methods = (askers[1], API_METHODS) if route.is_api else (askers[0], WEB_METHODS)
+    statuses = set()
+    for method in methods:
+        real, missing = seen(ask(method, route.address(asked))), seen(ask(method, route.address(nothing)))
+        assert real == missing, f"{method} {route.text}"
+        statuses.add(real[0])
+    return statuses
+
+
+def forms(route: Route) -> tuple[bool, ...]:
+    """The API takes ids and slugs; pages take slugs."""
+    return (False, True) if route.is_api else (False,)
+
+
+def test_the_walker_finds_the_routes_that_the_design_names() -> None:
+    texts = {route.text for route in ROUTES}
+    for tail in ("keys/<slug:key>/", "consumers/", "members/", "audit/"):
+        assert WEB + tail in texts
+    for tail in ("keys/", "keys/<str:key>/use/", "keys/<str:key>/proxy/<path:path>", "audit/events/", "offboarding/"):
+        assert API + tail in texts
+
+
+def test_no_address_names_a_tenant_outside_the_two_trees() -> None:
+    assert [text for text in list_all_texts() if not text.startswith((WEB, API))] == []
+
+
+def test_every_parameter_of_every_route_is_known() -> None:
+    known = random_arguments(by_id=True).keys()
+    unknown = {(route.text, name) for route in ROUTES for name, _ in route.parameters if name not in known}
+    assert unknown == set(), "tell tests/isolation/routes.py what these parameters name"
+
+
+@each_route
+def test_another_tenants_address_is_no_address(
+    pair: Pair, events: tuple[Any, Any], askers: tuple[Asker, Asker], route: Route
+) -> None:
+    for by_id in forms(route):
+        real = real_arguments(pair[0], event=events[0], by_id=by_id)
+        assert compare(route, askers, real, random_arguments(by_id=by_id)) == {404}
+
+
+@each_route
+def test_another_tenants_things_are_not_in_the_own_tenant(
+    pair: Pair, events: tuple[Any, Any], askers: tuple[Asker, Asker], route: Route
+) -> None:
+    for by_id in forms(route) if route.identifiers else ():
+        own = {"tenant": pair[1].cast.slug}
+        real = real_arguments(pair[0], event=events[0], by_id=by_id) | own
+        statuses = compare(route, askers, real, random_arguments(by_id=by_id) | own)
+        assert 404 in statuses
+        assert statuses <= {404, 405}
+
+
+@each_route
+def test_another_tenants_thing_is_not_below_an_own_thing(
+    pair: Pair, events: tuple[Any, Any], askers: tuple[Asker, Asker], route: Route
+) -> None:
+    """The own key with the other's grant, the own consumer with the other's token."""
+    if len(route.identifiers) < 2 or route.parameters[-1][0] in NO_IDENTIFIER:
+        return
+    last = route.parameters[-1][0]
+    for by_id in forms(route):
+        own = real_arguments(pair[1], event=events[1], by_id=by_id)
+        foreign = {last: real_arguments(pair[0], event=events[0], by_id=by_id)[last]}
+        nothing = {last: random_arguments(by_id=by_id)[last]}
+        statuses = compare(route, askers, own | foreign, own | nothing)
+        assert 404 in statuses
+        assert statuses <= {404, 405}
+
+
+@each_route
+def test_a_caller_that_is_not_known_learns_nothing(
+    pair: Pair, events: tuple[Any, Any], route: Route
+) -> None:
+    address = route.address(real_arguments(pair[0], event=events[0], by_id=False))
+    other = route.address(random_arguments(by_id=False))
+    real, missing = (Client().get(each) for each in (address, other))
+    assert real.status_code == missing.status_code == (401 if route.is_api else 302)
+    if route.is_api:
+        assert seen(real) == seen(missing)  # type: ignore[arg-type]
+
+
+def test_the_sweep_has_changed_nothing_of_the_victim(
+    pair: Pair, events: tuple[Any, Any], askers: tuple[Asker, Asker], admin_connection: psycopg.Connection
+) -> None:
+    def everything() -> list[Any]:
+        return [rows_of(admin_connection, model, pair[0].id) for model in tenant_models()]
+
+    before = everything()
+    for route in ROUTES:
+        real = real_arguments(pair[0], event=events[0], by_id=False)
+        compare(route, askers, real, random_arguments(by_id=False))
+        if route.identifiers:
+            own = {"tenant": pair[1].cast.slug}
+            compare(route, askers, real | own, random_arguments(by_id=False) | own)
+    assert everything() == before
+
+
+@each_route
+def test_the_owner_does_reach_the_address(
+    pair: Pair, events: tuple[Any, Any], world_setup: World, route: Route
+) -> None:
+    """Without this the sweep would pass on a portal where nothing works."""
+    real = real_arguments(pair[0], event=events[0], by_id=False)
+    if route.is_api:
+        scopes = tuple(sorted(scope.value for scope in TOKEN_PERMISSIONS))
+        headers = world_setup.consumer(pair[0].cast, scopes=scopes).headers
+        status = Client().get(route.address(real), headers=headers).status_code
+    else:
+        browser = Client()
+        browser.force_login(pair[0].cast.owner, backend="allauth.account.auth_backends.AuthenticationBackend")
+        status = browser.get(route.address(real)).status_code
+    assert status in {200, 302, 403, 405, 409} or (status == 404 and route.name.endswith("offboarding")), status

@@ -1,0 +1,247 @@
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+from uuid import UUID, uuid4
+
+import pytest
+from django.test import Client
+from django.urls import reverse
+
+from audit.models import Entry
+from byok_portal.boundary import operations
+from tests.pages.browser import BACKEND, at, sign_in, text_of
+from tests.ui.markup import Markup
+from tests.world import PASSWORD
+
+if TYPE_CHECKING:
+    from tests.world import Cast, World
+
+OWNER, CUSTODIAN, APPROVER, AUDITOR = "owner", "custodian", "approver", "auditor"
+EVERYONE = {OWNER, CUSTODIAN, APPROVER, AUDITOR}
+PAGES: dict[str, tuple[set[str], tuple[str, ...]]] = {
+    "keys:home": (EVERYONE, ()),
+    "keys:list": (EVERYONE, ()),
+    "keys:detail": (EVERYONE, ("key",)),
+    "keys:register": ({OWNER, CUSTODIAN}, ()),
+    "keys:prove": ({OWNER, CUSTODIAN}, ("key",)),
+    "keys:activate": ({OWNER, APPROVER}, ("key",)),
+    "keys:suspend": ({OWNER, CUSTODIAN, APPROVER}, ("key",)),
+    "keys:resume": ({OWNER}, ("key",)),
+    "keys:revoke": ({OWNER}, ("key",)),
+    "keys:compromise": ({OWNER}, ("key",)),
+    "keys:withdraw": ({OWNER, CUSTODIAN}, ("key",)),
+    "keys:rotate": ({OWNER, CUSTODIAN}, ("key",)),
+    "keys:finish-rotation": ({OWNER, CUSTODIAN}, ("key", "version")),
+    "keys:grant": ({OWNER, APPROVER}, ("key",)),
+    "keys:grant-end": ({OWNER, APPROVER}, ("key", "grant")),
+    "keys:consumer-end": ({OWNER}, ("consumer",)),
+    "tenants:consumers": (EVERYONE, ()),
+    "tenants:consumer": (EVERYONE, ("consumer",)),
+    "tenants:consumer-register": ({OWNER}, ()),
+    "tenants:token-issue": ({OWNER}, ("consumer",)),
+    "tenants:token-revoke": ({OWNER}, ("consumer", "token")),
+    "tenants:members": (EVERYONE, ()),
+    "tenants:invite": ({OWNER}, ()),
+    "audit:list": ({OWNER, APPROVER, AUDITOR}, ()),
+    "audit:detail": ({OWNER, APPROVER, AUDITOR}, ("event",)),
+}
+MISSING = {
+    "key": "no-such-key",
+    "version": 99,
+    "grant": UUID(int=1),
+    "consumer": "no-such-consumer",
+    "token": UUID(int=1),
+    "event": UUID(int=1),
+}
+
+
+@dataclass(frozen=True)
+class Stage:
+    """A tenant in which every page has something to show, and a browser of each role."""
+
+    cast: Cast
+    browsers: dict[str, Client]
+    arguments: dict[str, object]
+
+    def address(self, name: str) -> str:
+        return at(name, self.cast, *(self.arguments[part] for part in PAGES[name][1]))
+
+
+@pytest.fixture(scope="module")
+def stage(world_setup: World, django_db_blocker: pytest.FixtureRequest) -> Stage:
+    world = world_setup
+    with django_db_blocker.unblock():  # type: ignore[attr-defined]
+        cast = world.tenant()
+        user = world.name("user")
+        key = world.key(cast, token=world.bao_token(user))
+        credential = world.consumer(cast)
+        grant = world.grant(cast, key, credential)
+        world.sequence()
+        with world.inside(cast):
+            event = (
+                Entry.objects.filter(tenant_id=cast.id)
+                .order_by("-tseq")
+                .values_list("event_id", flat=True)[0]
+            )
+        people = {OWNER: cast.owner, AUDITOR: cast.auditor}
+        people |= {role: join(world, cast, role) for role in (CUSTODIAN, APPROVER)}
+        arguments: dict[str, object] = {
+            "key": key.slug,
+            "version": 1,
+            "grant": grant.id,
+            "consumer": credential.consumer.slug,
+            "token": credential.token_id,
+            "event": event,
+        }
+        return Stage(cast, {role: sign_in(person) for role, person in people.items()}, arguments)
+
+
+def join(world: World, cast: Cast, role: str) -> object:
+    from tenants.services import members  # noqa: PLC0415  # settings must be ready
+
+    with world.bound(cast):
+        issued = members.invite(actor=cast.actor, email=f"{role}@{cast.slug}.example", role=role)
+        return world._accept(cast.tenant, issued)
+
+
+@pytest.mark.parametrize("role", sorted(EVERYONE))
+@pytest.mark.parametrize("name", PAGES)
+def test_each_page_opens_for_the_roles_that_may_and_for_no_other(
+    world: World, stage: Stage, name: str, role: str
+) -> None:
+    answer = stage.browsers[role].get(stage.address(name))
+    assert answer.status_code == (200 if role in PAGES[name][0] else 403)
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_each_page_is_well_formed_and_keeps_the_strict_policy(world: World, stage: Stage, name: str) -> None:
+    answer = stage.browsers[OWNER].get(stage.address(name))
+    policy = answer["Content-Security-Policy"]
+    assert "default-src 'none'" in policy
+    assert "unsafe" not in policy
+    assert answer["Cache-Control"] == "no-store"
+    markup = Markup(answer.content.decode())
+    assert markup.faults == []
+    assert markup.inline == []
+    assert markup.values("style") == []
+    assert [attribute for _, attrs in markup.tags for attribute in attrs if attribute.startswith("on")] == []
+    assert [form for form in markup.forms if form["method"] == "post" and not form["token"]] == []
+
+
+@pytest.mark.parametrize("name", PAGES)
+def test_another_tenant_a_missing_one_and_a_missing_id_get_the_same_bytes(
+    world: World, stage: Stage, name: str
+) -> None:
+    stranger = sign_in(world.tenant("globex").owner)
+    owner = stage.browsers[OWNER]
+    missing = reverse(name, args=["no-such-tenant", *(stage.arguments[part] for part in PAGES[name][1])])
+    answers = [stranger.get(stage.address(name)), owner.get(missing), stranger.post(stage.address(name))]
+    if PAGES[name][1]:
+        gone = at(name, stage.cast, *(MISSING[part] for part in PAGES[name][1]))
+        answers += [owner.get(gone), owner.get(f"{stage.address('keys:home')}nowhere/")]
+    assert {answer.status_code for answer in answers} == {404}
+    assert len({answer.content for answer in answers}) == 1
+    assert len({frozenset(answer.cookies) for answer in answers}) == 1
+
+
+@pytest.mark.parametrize(
+    "name",
+    [name for name, (roles, _) in PAGES.items() if AUDITOR not in roles and not name.startswith("audit:")],
+)
+def test_a_forged_post_of_an_auditor_changes_nothing_and_is_recorded(
+    world: World, stage: Stage, name: str
+) -> None:
+    answer = stage.browsers[AUDITOR].post(stage.address(name))
+    assert answer.status_code == 403
+    world.sequence()
+    wanted = {row.name for row in operations.REGISTRY.values() if row.page == name}
+    with world.inside(stage.cast):
+        newest = Entry.objects.filter(tenant_id=stage.cast.id, actor_id=stage.cast.auditor.pk).order_by(
+            "-tseq"
+        )[0]
+    assert (newest.action in wanted, newest.outcome) == (True, "denied")
+
+
+def test_every_operation_with_a_page_here_is_in_the_table() -> None:
+    pages = {str(row.page) for row in operations.REGISTRY.values() if isinstance(row.page, str)}
+    assert {page for page in pages if not page.startswith("admin:")} - set(PAGES) == {"tenants:invitation"}
+
+
+@pytest.mark.parametrize("role", sorted(EVERYONE))
+def test_a_key_page_offers_only_what_the_role_may_do(world: World, stage: Stage, role: str) -> None:
+    browser = stage.browsers[role]
+    links = Markup(browser.get(stage.address("keys:detail")).content.decode()).values("href")
+    inside = [link for link in links if link.startswith(f"/t/{stage.cast.slug}/")]
+    assert {link: browser.get(link).status_code for link in set(inside)} == dict.fromkeys(inside, 200)
+
+
+def test_nobody_sees_a_page_without_signing_in(world: World, stage: Stage) -> None:
+    for name in PAGES:
+        answer = Client().get(stage.address(name))
+        assert answer.status_code == 302
+        assert answer["Location"].startswith("/accounts/login/")
+
+
+def test_a_form_without_its_csrf_token_is_refused(world: World, stage: Stage) -> None:
+    browser = Client(enforce_csrf_checks=True)
+    browser.force_login(stage.cast.owner, backend=BACKEND)
+    assert browser.post(stage.address("keys:suspend")).status_code == 403
+
+
+def test_the_start_sends_a_person_to_the_only_tenant(world: World, stage: Stage) -> None:
+    assert Client().get("/")["Location"].startswith("/accounts/login/")
+    answer = stage.browsers[AUDITOR].get("/")
+    assert answer["Location"] == at("keys:list", stage.cast)
+
+
+def test_the_start_offers_every_tenant_of_a_person_and_none_to_a_stranger(world: World) -> None:
+    cast, other = world.tenant(), world.tenant("globex")
+    from tenants.services import members  # noqa: PLC0415  # settings must be ready
+
+    with world.bound(other):
+        issued = members.invite(actor=other.actor, email=cast.owner.email, role="auditor")
+        world._accept(other.tenant, issued)
+    page = text_of(sign_in(cast.owner).get("/"))
+    assert cast.tenant.name in page
+    assert other.tenant.name in page
+    nobody = sign_in(world.staff()).get("/")
+    assert nobody.status_code == 200
+    assert "not a member of any tenant" in text_of(nobody)
+    assert "/staff/" in nobody.content.decode()
+
+
+def test_signing_in_with_the_form_leads_to_the_keys(world: World, stage: Stage) -> None:
+    browser = Client()
+    data = {"login": stage.cast.owner.email, "password": PASSWORD}
+    answer = browser.post("/accounts/login/", data, follow=True)
+    assert answer.redirect_chain[-1][0] == at("keys:list", stage.cast)
+
+
+@pytest.mark.parametrize(
+    "query",
+    [
+        "?older=x",
+        "?newer=\x00",
+        f"?older={uuid4()}",
+        f"?newer={uuid4()}",
+        "?q=%00%27",
+        "?tab=nope",
+        "?provider=%F0%9F%98%80",
+        "?provider=" + "a" * 5000,
+        "?q=" + "%25" * 300,
+    ],
+)
+def test_odd_queries_of_the_key_list_are_harmless(world: World, stage: Stage, query: str) -> None:
+    assert stage.browsers[OWNER].get(stage.address("keys:list") + query).status_code == 200
+
+
+def test_the_key_list_finds_by_name_ending_and_tab(world: World, stage: Stage) -> None:
+    browser, address = stage.browsers[OWNER], stage.address("keys:list")
+    row = browser.get(address).context["rows"][0]
+    for query in ({"q": row["key"]["name"][:9]}, {"q": row["key"]["hint"]}, {"provider": "openbao"}):
+        assert len(browser.get(address, query).context["rows"]) == 1
+    for query in ({"q": "nothing like it"}, {"tab": "ended"}, {"provider": "openai"}):
+        answer = browser.get(address, query)
+        assert answer.context["rows"] == []
+        assert "No key matches" in text_of(answer)
