@@ -13,7 +13,7 @@ from rest_framework.response import Response
 from audit.models import Entry, Outcome
 from byok_portal.boundary.api import Pages, PortalView
 from byok_portal.boundary.permissions import Permission
-from byok_portal.boundary.schema_api import describe
+from byok_portal.boundary.schema_api import PAGING, describe, page_of
 from byok_portal.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
@@ -60,7 +60,7 @@ class Events(PortalView):
     reads = Permission.AUDIT_READ
     filterset_class = EntryFilter
 
-    @describe("audit_events_list", answer=EntryBody(many=True), problems=(422,))
+    @describe("audit_events_list", answer=page_of(EntryBody), problems=(422,), parameters=PAGING)
     def get(self, request: Request, tenant: str) -> Response:
         entries = EntryFilter(request.query_params, queryset=Entry.objects.all())
         if not entries.is_valid():

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import base64
 import json
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
@@ -101,7 +102,7 @@ class DetailPage(TenantPage):
             "entry": row,
             "facts": presentation.facts_of(entry, row, private),
             "leaf": entry.leaf,
-            "hash": leaf_hash(entry.leaf.encode()).hex(),
+            "hash": base64.b64encode(leaf_hash(entry.leaf.encode())).decode(),
             "previous_hash": json.loads(entry.leaf)["prev"],
             "newer_url": self._neighbour(entry, 1),
             "older_url": self._neighbour(entry, -1),

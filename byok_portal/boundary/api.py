@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 P = ParamSpec("P")
 R = TypeVar("R")
 MAX_IDEMPOTENCY_KEY = 200
+MAX_PAGE = 200
 
 
 class Pages(CursorPagination):
@@ -37,7 +38,15 @@ class Pages(CursorPagination):
     ordering: tuple[str, ...] = ("-created_at", "-id")
     page_size = 50
     page_size_query_param = "page_size"
-    max_page_size = 200
+    max_page_size = MAX_PAGE
+
+    def get_page_size(self, request: Request) -> int:
+        """Raises InvalidInput for anything but 1 to 200."""
+        text = request.query_params.get("page_size", "50")
+        if not (text.isascii() and text.isdigit() and 1 <= int(text) <= MAX_PAGE):
+            rule = f"page_size is a whole number from 1 to {MAX_PAGE}."
+            raise errors.InvalidInput(rule, code="out_of_range", field="page_size")
+        return int(text)
 
 
 class PortalView(APIView):

@@ -1,4 +1,4 @@
-"""Structured logs (structlog, JSON lines). Local variables and request bodies are never logged: they hold secrets."""
+"""Structured logs (structlog, JSON lines). Local variables, bodies and paths are never logged: they hold secrets."""
 
 from __future__ import annotations
 
@@ -9,6 +9,7 @@ import structlog
 from structlog.tracebacks import ExceptionDictTransformer
 
 if TYPE_CHECKING:
+    from django.http import HttpRequest
     from structlog.typing import Processor
 
 _SHARED: list[Processor] = [
@@ -16,9 +17,11 @@ _SHARED: list[Processor] = [
     structlog.stdlib.add_log_level,
     structlog.stdlib.add_logger_name,
     structlog.processors.TimeStamper(fmt="iso", utc=True),
-    # show_locals=False: the default prints every local variable of every frame (ecosystem.md section 7).
-    structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False)),
 ]
+# show_locals=False: the default prints every local variable of every frame (ecosystem.md section 7).
+_AS_DATA: Processor = structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
+# Text, because the console renderer cannot print data there: it would lose the whole line.
+_AS_TEXT: Processor = structlog.processors.format_exc_info
 
 
 def configure(*, level: str, plain: bool) -> None:
@@ -28,16 +31,33 @@ def configure(*, level: str, plain: bool) -> None:
         if plain
         else structlog.processors.JSONRenderer(sort_keys=True)
     )
+    shared = [*_SHARED, _AS_TEXT if plain else _AS_DATA]
     structlog.configure(
-        processors=[*_SHARED, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
+        processors=[*shared, structlog.stdlib.ProcessorFormatter.wrap_for_formatter],
         logger_factory=structlog.stdlib.LoggerFactory(),
         wrapper_class=structlog.stdlib.BoundLogger,
         cache_logger_on_first_use=True,
     )
-    logging.config.dictConfig(_logging(level, renderer))
+    logging.config.dictConfig(_logging(level, renderer, shared))
 
 
-def _logging(level: str, renderer: Processor) -> dict[str, Any]:
+def route_of(request: HttpRequest) -> str:
+    """The pattern that a request's path matched, or `unmatched`."""
+    return str(request.resolver_match.route) if request.resolver_match else "unmatched"
+
+
+class RouteForPath(logging.Filter):
+    """Django writes the path of a failed or forged request into its message; what is logged is the route."""
+
+    def filter(self, record: logging.LogRecord) -> bool:
+        request = getattr(record, "request", None)
+        if request is not None and isinstance(record.args, tuple):
+            paths = {request.path, request.path_info, request.get_full_path()}
+            record.args = tuple(route_of(request) if value in paths else value for value in record.args)
+        return True
+
+
+def _logging(level: str, renderer: Processor, shared: list[Processor]) -> dict[str, Any]:
     return {
         "version": 1,
         "disable_existing_loggers": False,
@@ -45,10 +65,11 @@ def _logging(level: str, renderer: Processor) -> dict[str, Any]:
             "line": {
                 "()": structlog.stdlib.ProcessorFormatter,
                 "processors": [structlog.stdlib.ProcessorFormatter.remove_processors_meta, renderer],
-                "foreign_pre_chain": _SHARED,
+                "foreign_pre_chain": shared,
             }
         },
-        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line"}},
+        "filters": {"route": {"()": RouteForPath}},
+        "handlers": {"stderr": {"class": "logging.StreamHandler", "formatter": "line", "filters": ["route"]}},
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": {
             "django.request": {"level": "ERROR"},  # one line per request comes from RequestLog

@@ -9,7 +9,7 @@ import structlog
 from django.shortcuts import render
 
 from byok_portal import errors
-from byok_portal.boundary import binding
+from byok_portal.boundary import binding, logs
 from byok_portal.boundary.identifiers import new_id
 
 if TYPE_CHECKING:
@@ -23,7 +23,10 @@ log = structlog.get_logger("byok.request")
 
 
 class RequestLog:
-    """Gives each request an id and logs method, path, status and time. Never a query string, header or body."""
+    """Gives each request an id and logs method, route, status and time. Never a path, query string, header or body.
+
+    The route is the pattern that matched: a path may hold a secret, such as an invitation's token.
+    """
 
     def __init__(self, get_response: GetResponse) -> None:
         self.get_response = get_response
@@ -35,13 +38,8 @@ class RequestLog:
         with structlog.contextvars.bound_contextvars(request_id=request_id):
             response = self.get_response(request)
             milliseconds = round((time.perf_counter() - started) * 1000, 1)
-            log.info(
-                "request",
-                method=request.method,
-                path=request.path,
-                status=response.status_code,
-                ms=milliseconds,
-            )
+            route = logs.route_of(request)
+            log.info("request", method=request.method, route=route, status=response.status_code, ms=milliseconds)
         response["X-Request-Id"] = request_id
         return response
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any
 
 from drf_spectacular.extensions import OpenApiAuthenticationExtension
-from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema
+from drf_spectacular.utils import OpenApiParameter, OpenApiResponse, extend_schema, inline_serializer
 from rest_framework import serializers
 
 if TYPE_CHECKING:
@@ -50,6 +50,12 @@ IDEMPOTENCY = OpenApiParameter(
     OpenApiParameter.HEADER,
     description="Repeats of a write answer with the first answer.",
 )
+PAGING = [
+    OpenApiParameter("cursor", str, description="From `next` or `previous` of another page."),
+    OpenApiParameter(
+        "page_size", {"type": "integer", "minimum": 1, "maximum": 200}, description="50 when left out."
+    ),
+]
 _PROBLEMS = {
     400: "The request is not well formed.",
     401: "No token, or one that is not live.",
@@ -79,6 +85,17 @@ def describe(
     for code in sorted({*always, *problems}):
         responses[code, "application/problem+json"] = OpenApiResponse(Problem, description=_PROBLEMS[code])
     return extend_schema(operation_id=name, request=request, responses=responses, **more)
+
+
+def page_of(body: type[serializers.Serializer[Any]]) -> Any:
+    """One page of a list: the rows, and where the pages beside it are."""
+    link = {"allow_null": True, "read_only": True}
+    fields = {
+        "next": serializers.URLField(**link),
+        "previous": serializers.URLField(**link),
+        "results": body(many=True),
+    }
+    return inline_serializer(f"{body.__name__}Page", fields)
 
 
 WRITES = (400, 409, 415, 422, 503)

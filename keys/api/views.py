@@ -9,7 +9,7 @@ from rest_framework.response import Response
 
 from byok_portal.boundary.api import PortalView, paginate
 from byok_portal.boundary.permissions import Permission
-from byok_portal.boundary.schema_api import IDEMPOTENCY, WRITES, describe
+from byok_portal.boundary.schema_api import IDEMPOTENCY, PAGING, WRITES, describe, page_of
 from byok_portal.boundary.secrets import Secret
 from byok_portal.errors import NotFound
 from keys import selectors
@@ -57,7 +57,7 @@ class Keys(PortalView):
 
     reads = Permission.KEY_READ
 
-    @describe("keys_list", answer=bodies.KeyBody(many=True))
+    @describe("keys_list", answer=page_of(bodies.KeyBody), problems=(422,), parameters=PAGING)
     def get(self, request: Request, tenant: str) -> Response:
         return paginate(self, selectors.list_keys(), bodies.KeyBody)
 
@@ -201,7 +201,7 @@ class Grants(PortalView):
 
     reads = Permission.GRANT_READ
 
-    @describe("grants_list", answer=bodies.GrantBody(many=True))
+    @describe("grants_list", answer=page_of(bodies.GrantBody), problems=(422,), parameters=PAGING)
     def get(self, request: Request, tenant: str, key: str) -> Response:
         return paginate(self, selectors.list_grants(selectors.get_key(key).id), bodies.GrantBody)
 

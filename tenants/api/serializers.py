@@ -22,6 +22,8 @@ class TenantBody(serializers.ModelSerializer[Tenant]):
 class ConsumerBody(serializers.ModelSerializer[Consumer]):
     """A consumer; its tokens are never shown."""
 
+    contact = serializers.CharField(read_only=True)
+
     class Meta:
         model = Consumer
         fields = (

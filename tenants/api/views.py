@@ -9,7 +9,7 @@ from rest_framework.response import Response
 
 from byok_portal.boundary.api import PortalView, paginate
 from byok_portal.boundary.permissions import Permission
-from byok_portal.boundary.schema_api import IDEMPOTENCY, WRITES, describe
+from byok_portal.boundary.schema_api import IDEMPOTENCY, PAGING, WRITES, describe, page_of
 from tenants import selectors
 from tenants.api import serializers as bodies
 from tenants.services import consumers
@@ -51,7 +51,7 @@ class Consumers(PortalView):
 
     reads = Permission.CONSUMER_READ
 
-    @describe("consumers_list", answer=bodies.ConsumerBody(many=True))
+    @describe("consumers_list", answer=page_of(bodies.ConsumerBody), problems=(422,), parameters=PAGING)
     def get(self, request: Request, tenant: str) -> Response:
         return paginate(self, selectors.list_consumers(), bodies.ConsumerBody)
 
@@ -87,7 +87,7 @@ class ConsumerTokens(PortalView):
     reads = Permission.CONSUMER_READ
     stores_answer = False
 
-    @describe("tokens_list", answer=bodies.TokenBody(many=True))
+    @describe("tokens_list", answer=page_of(bodies.TokenBody), problems=(422,), parameters=PAGING)
     def get(self, request: Request, tenant: str, consumer: str) -> Response:
         return paginate(self, selectors.list_tokens(selectors.get_consumer(consumer).id), bodies.TokenBody)
 

@@ -93,11 +93,13 @@ def test_an_entry_shows_the_bytes_that_are_hashed(world: World) -> None:
     with world.inside(cast):
         entries = list(Entry.objects.filter(tenant_id=cast.id).order_by("tseq"))
     verify_chain([entry.leaf.encode() for entry in entries], cast.id)
-    page = sign_in(cast.auditor).get(at("audit:detail", cast, entries[-1].event_id))
+    browser = sign_in(cast.auditor)
+    page = browser.get(at("audit:detail", cast, entries[-1].event_id))
     assert page.context["leaf"] == entries[-1].leaf
     assert page.context["older_url"].endswith(f"{entries[-2].event_id}/")
     assert page.context["newer_url"] == ""
-    assert "Shown as" in text_of(page)
+    assert page.context["previous_hash"] == browser.get(page.context["older_url"]).context["hash"]
+    assert str(entries[-1].event_id) in text_of(page)
 
 
 def test_a_moment_is_found_by_its_number(world: World, busy: Cast) -> None:

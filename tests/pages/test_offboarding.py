@@ -19,8 +19,8 @@ def test_the_end_of_a_tenant_can_be_watched(world: World) -> None:
             consumers.register(
                 actor=cast.actor, name=f"Worker {number}", kind="service", environment="production"
             )
-        browser, address = sign_in(cast.owner), at("tenants:offboarding", cast)
-        staff = world.staff_actor()
+    browser, address = sign_in(cast.owner), at("tenants:offboarding", cast)
+    staff = world.staff_actor()
     assert browser.get(address).status_code == 404
     with world.bound(cast):
         offboarding.start(actor=staff, reason="contract_ended", confirmation=cast.slug)
