@@ -10,7 +10,7 @@ import sys
 def main() -> None:
     """Run the command; `up` and every later command share one environment file."""
     os.environ.setdefault("DJANGO_SETTINGS_MODULE", "byok_portal.settings")
-    if "DATABASE_URL" not in os.environ and "BYOK_BUILD" not in os.environ:
+    if not {"DATABASE_URL", "DATABASE_URL_FILE", "BYOK_BUILD"} & os.environ.keys():
         from byok_portal import environment  # noqa: PLC0415  # only on a quick-start machine
 
         environment.load(prepare="up" in sys.argv[1:2])

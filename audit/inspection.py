@@ -43,15 +43,13 @@ class Fault:
     detail: str
 
     def __str__(self) -> str:
-        place = (
-            f"Tenant {self.tenant_id}, entry {self.number}"
-            if self.tenant_id
-            else f"Log position {self.number}"
-        )
+        place = f"Tenant {self.tenant_id}, entry {self.number}" if self.tenant_id else f"Log position {self.number}"
         return f"{place}: {self.kind.value.replace('_', ' ')}; {self.detail}."
 
 
 class Row(NamedTuple):
+    """One stored entry: the record itself in `leaf`, and the columns that are read from it."""
+
     tenant_id: UUID
     tseq: int
     idx: int
@@ -67,6 +65,8 @@ class Row(NamedTuple):
 
 
 class Head(NamedTuple):
+    """What the sequencer noted as the end of one tenant's chain."""
+
     tenant_id: UUID
     tseq: int
     idx: int
@@ -86,9 +86,7 @@ class Chain:
         """Take the next row in order of number; yields what is wrong with it or with the one before."""
         due = self.number + 1
         if row.tseq < due:
-            yield self._fault(
-                FaultKind.DUPLICATE, row.tseq, "another entry has this number, or it is below 1"
-            )
+            yield self._fault(FaultKind.DUPLICATE, row.tseq, "another entry has this number, or it is below 1")
             return
         if row.tseq > due:
             yield self._fault(FaultKind.MISSING, due, f"the next entry that is there has number {row.tseq}")
@@ -100,9 +98,7 @@ class Chain:
         self.number, self.idx = row.tseq, row.idx
         leaf = read_leaf(row.leaf)
         if leaf is None:
-            yield self._fault(
-                FaultKind.EDITED, row.tseq, "it does not have the form in which entries are written"
-            )
+            yield self._fault(FaultKind.EDITED, row.tseq, "it does not have the form in which entries are written")
             self.head = None
             return
         yield from self._link(row, leaf)
@@ -123,16 +119,12 @@ class Chain:
                 FaultKind.EDITED, self.number, "its hash is not the one that was noted for the last entry"
             )
         elif head.idx != self.idx:
-            yield self._fault(
-                FaultKind.HEAD, self.number, f"its position is {self.idx}, the head says {head.idx}"
-            )
+            yield self._fault(FaultKind.HEAD, self.number, f"its position is {self.idx}, the head says {head.idx}")
 
     def _link(self, row: Row, leaf: dict[str, Any]) -> Iterator[Fault]:
         before, self.head = self.head, None
         if leaf["tenant"] != str(row.tenant_id):
-            yield self._fault(
-                FaultKind.REATTRIBUTED, row.tseq, f"the record itself names tenant {leaf['tenant']}"
-            )
+            yield self._fault(FaultKind.REATTRIBUTED, row.tseq, f"the record itself names tenant {leaf['tenant']}")
             return
         if leaf["seq"] != row.tseq:
             yield self._fault(FaultKind.REORDERED, row.tseq, f"the record itself has number {leaf['seq']}")

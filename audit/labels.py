@@ -1,4 +1,4 @@
-"""How people read the ids in the record: each app installs the labels of its kinds. Never stored in an entry."""
+"""How people read the ids in the record: each app installs labels of its kinds. Never stored in an entry."""
 
 from __future__ import annotations
 

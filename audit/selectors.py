@@ -1,6 +1,6 @@
 """What can be seen of the record: the bound tenant's numbered entries, their private details, counts of uses.
 
-Times are turned into sequence numbers first (`find_number`), so that every read walks an index and never the log.
+Times become sequence numbers first (`find_number`), so that every read walks an index, never the log.
 """
 
 from __future__ import annotations
@@ -68,9 +68,7 @@ def list_entries(filters: Filters | None = None) -> QuerySet[Entry]:
         "tseq__lt": find_number(filters.until) if filters.until else None,
     }
     own = Entry.objects.filter(tenant_id=binding.get_tenant())
-    return own.filter(**{name: value for name, value in wanted.items() if value not in (None, "")}).order_by(
-        "-tseq"
-    )
+    return own.filter(**{name: value for name, value in wanted.items() if value not in (None, "")}).order_by("-tseq")
 
 
 def list_uses(target_id: UUID) -> QuerySet[Entry]:

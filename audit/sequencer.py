@@ -72,7 +72,7 @@ class Head:
 
 @dataclass(slots=True)
 class Sequencer:
-    """Numbers events for as long as it holds the lock. `refused`: (tenant, event) of inbox rows that it cannot number."""
+    """Numbers events for as long as it holds the lock. `refused`: (tenant, event) of rows that it cannot number."""
 
     refused: set[tuple[UUID, UUID]] = field(default_factory=set)
 
@@ -89,7 +89,7 @@ class Sequencer:
             taken = cursor.fetchall()
             cursor.execute(_NUMBERED, _columns((tenant_id, event_id) for event_id, tenant_id, _ in taken))
             numbered = set(cursor.fetchall())
-            rows = [row for row in taken if self._is_fit(*row, numbered)]
+            rows = [row for row in taken if self._is_fit(row, numbered)]
             size = self._lock_state(cursor, len(rows))
             if rows:
                 _number(cursor, rows, size)
@@ -104,8 +104,9 @@ class Sequencer:
         )
         return int(cursor.fetchone()[0]) - count
 
-    def _is_fit(self, event_id: UUID, tenant_id: UUID, body: str, numbered: set[tuple[UUID, UUID]]) -> bool:
+    def _is_fit(self, row: tuple[UUID, UUID, str], numbered: set[tuple[UUID, UUID]]) -> bool:
         """Whether the row can be numbered. One that cannot must not hold up the others, whoever wrote it."""
+        event_id, tenant_id, body = row
         try:
             if (tenant_id, event_id) in numbered:
                 message = "an entry with this event id is in the log"
@@ -113,7 +114,8 @@ class Sequencer:
             _check(event_id, body)
         except errors.PortalError as error:
             self.refused.add((tenant_id, event_id))
-            log.error("refused", event_id=str(event_id), tenant_id=str(tenant_id), reason=str(error))
+            # No traceback: the row is at fault, and the reason names no content.
+            log.error("refused", event_id=str(event_id), tenant_id=str(tenant_id), reason=str(error))  # noqa: TRY400
             return False
         return True
 
@@ -148,9 +150,7 @@ def _number(cursor: Any, rows: list[tuple[UUID, UUID, str]], size: int) -> None:
         for n, (event_id, tenant_id, body) in enumerate(rows)
     ]
     cursor.execute(_INSERT, [list(column) for column in zip(*entries, strict=True)])
-    columns = zip(
-        *((tenant_id, head.tseq, head.idx, head.hash) for tenant_id, head in heads.items()), strict=True
-    )
+    columns = zip(*((tenant_id, head.tseq, head.idx, head.hash) for tenant_id, head in heads.items()), strict=True)
     cursor.execute(_HEADS, [list(column) for column in columns])
     cursor.execute(_REMOVE, _columns((tenant_id, event_id) for event_id, tenant_id, _ in rows))
 

@@ -1,4 +1,4 @@
-"""How often keys were used, counted from the sequenced entries: one grouped statement, bounded, never a second write."""
+"""How often keys were used, counted from sequenced entries: one grouped statement, bounded, no second write."""
 
 from __future__ import annotations
 

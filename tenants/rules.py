@@ -51,7 +51,7 @@ def require_slug(value: str, *, field: str = "slug") -> str:
 
 def slug_from(name: str, *, field: str = "name") -> str:
     """The slug that a name gives. Raises when no letter or digit is left of it."""
-    slug = slugify(name)[:60].strip("-")
+    slug = re.sub("[-_]+", "-", slugify(name))[:60].strip("-")
     if not slug:
         raise InvalidInput(
             f"{label(field)} needs at least one letter or digit.", code="invalid_slug", field=field

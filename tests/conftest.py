@@ -27,22 +27,22 @@ ROOT = Path(__file__).resolve().parent.parent
 
 @pytest.fixture(scope="session")
 def django_db_setup(django_db_blocker: Any) -> Iterator[None]:
-    """A database for this process, copied from a template that one process migrated as `byok_owner`."""
+    """A database for this process."""
+    copy_template(environment.DATABASE)
+    with django_db_blocker.unblock():
+        yield
+
+
+def copy_template(name: str) -> None:
+    """Make the database anew, as a copy of a template that one process migrated as `byok_owner`."""
     admin_url = os.environ["BYOK_TEST_ADMIN_URL"]
     with Path(tempfile.gettempdir(), "byok-test-template.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        template = _template(admin_url)
+        copy, template = sql.Identifier(name), sql.Identifier(_template(admin_url))
         with psycopg.connect(admin_url, autocommit=True) as admin:
-            name = sql.Identifier(environment.DATABASE)
-            admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(name))
-            admin.execute(
-                sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER byok_owner").format(
-                    name, sql.Identifier(template)
-                )
-            )
-            roles.create_database(admin, environment.DATABASE)
-    with django_db_blocker.unblock():
-        yield
+            admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(copy))
+            admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER byok_owner").format(copy, template))
+            roles.create_database(admin, name)
 
 
 def _template(admin_url: str) -> str:

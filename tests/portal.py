@@ -62,7 +62,9 @@ class Portal:
 
     def kill(self, name: str) -> None:
         """kill -9, at once; what the process started dies with it or shows as an orphan."""
-        self.processes.pop(name).kill()
+        process = self.processes.pop(name)
+        process.kill()
+        process.wait(10)
 
     def stop(self) -> None:
         for process in self.processes.values():

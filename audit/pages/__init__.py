@@ -1,0 +1,1 @@
+"""The web pages of the audit app: parse, call one operation, answer."""

@@ -1,4 +1,4 @@
-"""The audit log as its tenant reads it: filtered, in numbered pages, and one entry with the bytes that are hashed."""
+"""The audit log as its tenant reads it: filtered and in pages; one entry with the bytes that are hashed."""
 
 from __future__ import annotations
 
@@ -36,9 +36,7 @@ class ListPage(TenantPage):
 
     def get(self, request: HttpRequest) -> HttpResponse:
         """Filter by what was done, with what outcome, by whom, to which key, when."""
-        form = FilterForm(
-            request.GET, keys=labels.list_choices("key"), consumers=labels.list_choices("consumer")
-        )
+        form = FilterForm(request.GET, keys=labels.list_choices("key"), consumers=labels.list_choices("consumer"))
         is_valid = form.is_valid()
         entries = selectors.list_entries(form.filters()) if is_valid else selectors.list_entries().none()
         rows, more_newer, more_older = _page(entries, paging_of(request.GET))
@@ -47,9 +45,7 @@ class ListPage(TenantPage):
         context: dict[str, Any] = {
             "crumbs": [(_("Audit log"), "")],
             "rows": presentation.rows_of(rows, slug=self.place.slug),
-            "pager": _pager(
-                rows, form.query, newer=more_newer, older=more_older, last=head.tseq if head else 0
-            ),
+            "pager": _pager(rows, form.query, newer=more_newer, older=more_older, last=head.tseq if head else 0),
             "errors": form.messages,
             "is_filtered": bool(form.query) or not is_valid,
             "clear_url": here,
@@ -88,7 +84,7 @@ class DetailPage(TenantPage):
     permission: ClassVar[Permission] = Permission.AUDIT_READ
     section: ClassVar[str] = "audit"
 
-    def get(self, request: HttpRequest, event: UUID) -> HttpResponse:  # noqa: ARG002  # Django's signature
+    def get(self, request: HttpRequest, event: UUID) -> HttpResponse:  # Django's signature
         """What was recorded, and the exact bytes that the chain hashes."""
         entry = selectors.get_entry(event)
         private = selectors.find_private([entry.event_id]).get(entry.event_id)

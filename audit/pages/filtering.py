@@ -1,4 +1,4 @@
-"""The filters and the paging of the audit log, read from the query string. A bad value is named, never guessed at."""
+"""Filters and paging of the audit log, from the query string. A bad value is named, never guessed at."""
 
 from __future__ import annotations
 
@@ -54,9 +54,7 @@ class FilterForm(forms.Form):
     key = forms.UUIDField(required=False, label=_("Key"))
     consumer = forms.UUIDField(required=False, label=_("Consumer"))
 
-    def __init__(
-        self, data: QueryDict, *, keys: list[tuple[str, str]], consumers: list[tuple[str, str]]
-    ) -> None:
+    def __init__(self, data: QueryDict, *, keys: list[tuple[str, str]], consumers: list[tuple[str, str]]) -> None:
         super().__init__(data)
         self.options = {
             "action_options": [(action, action) for action in list_actions()],

@@ -1,4 +1,4 @@
-"""Entries as rows and facts that people read. Decides nothing; personal data is shown only while it is kept."""
+"""Entries as rows and facts for people. Decides nothing; personal data is shown only while it is kept."""
 
 from __future__ import annotations
 
@@ -40,9 +40,7 @@ def row_of(
         "outcome": entry.outcome,
         "outcome_label": Outcome(entry.outcome).label,
         "code": _code(entry, detail),
-        "actor_label": names.get((entry.actor_kind, entry.actor_id))
-        or _private_label(private)
-        or str(entry.actor_id),
+        "actor_label": names.get((entry.actor_kind, entry.actor_id)) or _private_label(private) or str(entry.actor_id),
         "actor_kind": entry.actor_kind.capitalize(),
         "target_label": names.get((entry.target_kind, entry.target_id)) or entry.target_kind.capitalize(),
         "scope": detail.get("scope", ""),
@@ -62,9 +60,7 @@ def network_of(detail: Mapping[str, Any], private: Mapping[str, Any] | None) -> 
     return f"{address} ({network})" if address and network else address or network
 
 
-def facts_of(
-    entry: Entry, row: Mapping[str, Any], private: Mapping[str, Any] | None
-) -> list[tuple[str, Any]]:
+def facts_of(entry: Entry, row: Mapping[str, Any], private: Mapping[str, Any] | None) -> list[tuple[str, Any]]:
     """Everything of one entry, in words."""
     facts: list[tuple[str, Any]] = [
         (_("Actor"), f"{row['actor_label']} ({entry.actor_kind})"),

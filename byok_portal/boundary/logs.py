@@ -73,6 +73,7 @@ def _logging(level: str, renderer: Processor, shared: list[Processor]) -> dict[s
         "root": {"handlers": ["stderr"], "level": level},
         "loggers": {
             "django.request": {"level": "ERROR"},  # one line per request comes from RequestLog
+            "django.security.csrf": {"level": "ERROR"},  # names the path, which may hold an invitation's token
             "django.security.DisallowedHost": {"level": "CRITICAL"},
             "django_q": {"level": "WARNING"},
             "_granian": {"level": "WARNING"},

@@ -173,6 +173,7 @@ class GrantBody(serializers.ModelSerializer[Grant]):
 
     key = serializers.UUIDField(source="key_id")
     consumer = serializers.UUIDField(source="consumer_id")
+    window = WindowBody(allow_null=True, read_only=True)
 
     class Meta:
         model = Grant

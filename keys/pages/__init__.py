@@ -1,0 +1,1 @@
+"""The web pages of the keys app: parse, call one operation, answer."""

@@ -63,9 +63,7 @@ def list_actions(
             "url": reverse(f"keys:{offer.name}", args=[slug, key.slug]),
         }
         for offer in OFFERS
-        if key.state in offer.states
-        and permits(offer.permission)
-        and not (offer.name == "rotate" and draining)
+        if key.state in offer.states and permits(offer.permission) and not (offer.name == "rotate" and draining)
     ]
     if draining is not None and permits(Permission.KEY_ROTATE):
         url = reverse("keys:finish-rotation", args=[slug, key.slug, draining.number])

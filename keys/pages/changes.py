@@ -52,6 +52,8 @@ class ChangePage(KeyPage):
     danger: ClassVar[bool] = False
     verb: ClassVar[Any]
     done: ClassVar[Any]
+    button: ClassVar[Any] = ""
+    """What the button says when it is not the verb."""
 
     def form_for(self, key: Key, data: QueryDict | None = None) -> Form:
         """What is asked."""
@@ -65,11 +67,11 @@ class ChangePage(KeyPage):
         """(level, text) of what will happen."""
         raise NotImplementedError
 
-    def more(self, key: Key) -> dict[str, Any]:  # noqa: ARG002  # for subclasses
+    def more(self, key: Key) -> dict[str, Any]:  # for subclasses
         """What else the page shows."""
         return {}
 
-    def get(self, request: HttpRequest, key: str) -> HttpResponse:  # noqa: ARG002  # Django's signature
+    def get(self, request: HttpRequest, key: str) -> HttpResponse:  # Django's signature
         """What will happen, and who is affected."""
         found = self.load(key)
         return self.answer(found, self.form_for(found))
@@ -90,13 +92,13 @@ class ChangePage(KeyPage):
         """The page with its form."""
         with binding.reading():
             context = {
-                "crumbs": self.trail(key, str(self.verb)),
+                "crumbs": self.trail(key, str(self.button or self.verb)),
                 "title": f"{self.verb} {key.name}",
                 "danger": self.danger,
                 "effects": [{"level": level, "text": text} for level, text in self.effects(key)],
                 "affected": list_affected(key),
                 "form": form,
-                "submit_label": self.verb,
+                "submit_label": self.button or self.verb,
                 "cancel_url": self.url_of(key),
                 **self.more(key),
             }

@@ -38,7 +38,7 @@ class DetailPage(TenantPage):
     permission: ClassVar[Permission] = Permission.KEY_READ
     section: ClassVar[str] = "keys"
 
-    def get(self, request: HttpRequest, key: str) -> HttpResponse:  # noqa: ARG002  # Django's signature
+    def get(self, request: HttpRequest, key: str) -> HttpResponse:  # Django's signature
         """Raises NotFound alike for a missing key and another tenant's."""
         found = selectors.get_key(key)
         entry, slug = entry_of(found.provider), self.place.slug
@@ -46,9 +46,7 @@ class DetailPage(TenantPage):
         newest, draining = (versions[0] if versions else None), selectors.find_draining(found.id)
         status, label = presentation.state_of(found, newest, draining)
         proof = selectors.find_proof(found.id)
-        primary, rest = actions.split_primary(
-            actions.list_actions(found, draining, slug=slug, permits=self.permits)
-        )
+        primary, rest = actions.split_primary(actions.list_actions(found, draining, slug=slug, permits=self.permits))
         context = {
             "crumbs": [(_("Keys"), reverse("keys:list", args=[slug])), (found.name, "")],
             "key": presentation.key_of(found, newest, slug=slug),
@@ -77,14 +75,13 @@ class DetailPage(TenantPage):
         is_over = proof.expires_at <= timezone.now()
         return {
             "state": "bad" if is_over else "warn" if proof.excess else "ok",
-            "title": _("This proof has expired.")
-            if is_over
-            else _("The provider was asked with this credential."),
+            "title": _("This proof has expired.") if is_over else _("The provider was asked with this credential."),
             "account": proof.account_label or proof.account_id,
             "method": proof.method.replace("_", " ").capitalize(),
             "at": proof.created_at,
             "expires_at": proof.expires_at,
-            "evidence": [(_("Challenge in the provider's log"), proof.challenge), *_evidence(proof)],
+            "challenge": proof.challenge,
+            "evidence": _evidence(proof),
             "prove_url": prove_url,
             "comparison": presentation.comparison_of(proof, key.scopes, entry),
         }
@@ -122,7 +119,7 @@ class DetailPage(TenantPage):
         if not self.permits(Permission.AUDIT_READ):
             return {"uses": [], "uses_hidden": True}
         log = reverse("audit:list", args=[self.place.slug])
-        uses = uses_of(list_uses(key.id)[:USES], slug=self.place.slug)
+        uses = uses_of(list(list_uses(key.id)[:USES]), slug=self.place.slug)
         return {"uses": uses, "uses_url": f"{log}?action=key.used&key={key.id}"}
 
 
@@ -141,11 +138,9 @@ def _notices(key: Key, proof: Proof | None) -> list[dict[str, str]]:
         )
     if proof is not None and proof.excess and key.state not in selectors.ENDED_KEYS:
         text = _(
-            "Calls beyond its scopes are refused here, but a thief could make them directly. Tighten it at the provider."
+            "Calls beyond its scopes are refused here; a thief could make them directly. Tighten it at the provider."
         )
-        notices.append(
-            {"level": "warn", "title": _("The credential can do more than was chosen."), "text": text}
-        )
+        notices.append({"level": "warn", "title": _("The credential can do more than was chosen."), "text": text})
     if key.state == KeyState.COMPROMISED:
         text = _("Make sure that it is dead at the provider, and look for uses that you do not know.")
         notices.append({"level": "bad", "title": _("This key was exposed."), "text": text})
@@ -153,20 +148,34 @@ def _notices(key: Key, proof: Proof | None) -> list[dict[str, str]]:
 
 
 def _evidence(proof: Proof) -> list[tuple[str, str]]:
-    """Only single values: long structures are for the API."""
-    return [
-        (name.replace("_", " ").capitalize(), str(value))
-        for name, value in proof.evidence.items()
-        if isinstance(value, str | int | float | bool)
-    ]
+    """What the probe found, as people read it; a list of words in one line."""
+    rows = []
+    for name, value in proof.evidence.items():
+        words = value if isinstance(value, list) else [value]
+        if words and all(isinstance(word, str | int | float) for word in words):
+            rows.append((name.replace("_", " ").capitalize(), ", ".join(str(word) for word in words)))
+    return rows
 
 
 def _scopes(key: Key, entry: ProviderEntry) -> list[dict[str, Any]]:
     return [
-        {"id": scope.id, "name": scope.name, "can": scope.can, "risk": scope.risk, "calls": scope.calls}
+        {
+            "id": scope.id,
+            "name": scope.name,
+            "can": scope.can,
+            "risk": scope.risk,
+            "calls": [_fill(call, key.parameters) for call in scope.calls],
+        }
         for scope in map(entry.scope, key.scopes)
         if scope is not None
     ]
+
+
+def _fill(call: str, parameters: dict[str, str]) -> str:
+    """A call pattern with this key's own values, for reading only."""
+    for name, value in parameters.items():
+        call = call.replace(f"{{{name}}}", value)
+    return call
 
 
 def _facts(key: Key, newest: KeyVersion | None) -> list[tuple[str, Any]]:
@@ -176,10 +185,15 @@ def _facts(key: Key, newest: KeyVersion | None) -> list[tuple[str, Any]]:
         (_("Purpose"), key.purpose),
         (_("Justification"), key.justification),
         (_("Endpoint"), key.endpoint),
-        *((name.capitalize(), value) for name, value in key.parameters.items()),
+        *_parameters(key),
         (_("Custody"), _CUSTODY[Custody(key.custody)]),
         (_("End date"), key.ends_on),
         (_("Credential ends"), newest.expires_at if newest else None),
         (_("Registered"), key.created_at),
         (_("Ended"), key.ended_at),
     ]
+
+
+def _parameters(key: Key) -> list[tuple[str, str]]:
+    labels = {parameter.name: parameter.label for parameter in entry_of(key.provider).parameters}
+    return [(labels.get(name, name), value) for name, value in key.parameters.items()]

@@ -27,7 +27,7 @@ def take_secret(request: HttpRequest) -> tuple[QueryDict, Secret]:
     """The pasted secret, and the form data without it. Afterwards nothing but the Secret holds it."""
     data = request.POST.copy()
     pasted = data.pop("secret", [""])
-    request.POST = data  # type: ignore[misc]  # the setter exists, the stubs do not know it
+    request.POST = data  # type: ignore[assignment]  # a copy is mutable, and read like the original
     # People copy line ends and spaces along; what is inside stays as it is.
     return data, Secret(str(pasted[-1]).strip())
 
@@ -40,14 +40,20 @@ def reasons(words: Iterable[RevocationReason] = RevocationReason) -> list[tuple[
 class OpenChoices(forms.MultipleChoiceField):
     """Several words from a list that the operation checks: it names the word that it does not know."""
 
-    def valid_value(self, value: object) -> bool:  # noqa: ARG002  # Django's signature
+    def valid_value(self, value: object) -> bool:  # Django's signature
         return True
 
 
-def secret_field(label: Any) -> forms.CharField:
-    """Always empty here: the view takes the secret out of the data before a form sees it."""
-    attrs = {"required": True, "autocomplete": "off", "spellcheck": "false"}
-    return forms.CharField(label=label, required=False, widget=forms.PasswordInput(attrs=attrs))
+class SecretField(forms.CharField):
+    """A password input that is marked as required and always empty: the view has taken the secret out."""
+
+    def __init__(self, *, label: Any) -> None:
+        widget = forms.PasswordInput(attrs={"autocomplete": "off", "spellcheck": "false"})
+        super().__init__(label=label, widget=widget)
+
+    def clean(self, value: object) -> str:  # what was pasted is checked by the operation
+        """Accept nothing and refuse nothing."""
+        return ""
 
 
 class RegisterForm(forms.Form):
@@ -59,7 +65,7 @@ class RegisterForm(forms.Form):
     environment = forms.ChoiceField(
         label=_("Environment"), choices=ENVIRONMENTS, widget=forms.RadioSelect, initial="production"
     )
-    secret = secret_field(_("Secret"))
+    secret = SecretField(label=_("Secret"))
     custody = forms.CharField(initial="sealed", label=_("Custody"))
     scope = OpenChoices(required=False, label=_("Scopes"), widget=forms.CheckboxSelectMultiple)
     justification = forms.CharField(
@@ -109,7 +115,7 @@ class RotateForm(forms.Form):
 
     aliases: ClassVar[dict[str, str]] = {"drain_hours": "drain"}
 
-    secret = secret_field(_("New secret"))
+    secret = SecretField(label=_("New secret"))
     drain = forms.IntegerField(label=_("Drain"), initial=24)
     accept_excess = forms.BooleanField(
         required=False, label=_("I accept that the new credential can do more than was chosen")
@@ -140,9 +146,8 @@ class ExcessForm(forms.Form):
     )
     note = forms.CharField(
         label=_("Reason"),
-        required=False,
         max_length=500,
-        widget=forms.Textarea(attrs={"required": True}),
+        widget=forms.Textarea,
         help_text=_("Why a credential with fewer rights will not do."),
     )
 
@@ -152,9 +157,7 @@ class EndForm(forms.Form):
 
     reason = forms.ChoiceField(label=_("Reason"))
 
-    def __init__(
-        self, data: QueryDict | None = None, *, words: Iterable[RevocationReason] = RevocationReason
-    ) -> None:
+    def __init__(self, data: QueryDict | None = None, *, words: Iterable[RevocationReason] = RevocationReason) -> None:
         super().__init__(data)
         self.fields["reason"].choices = reasons(words)  # type: ignore[attr-defined]
 

@@ -59,7 +59,7 @@ class GrantPage(KeyPage):
 
     operation: ClassVar[str] = "grant.create"
 
-    def get(self, request: HttpRequest, key: str) -> HttpResponse:  # noqa: ARG002  # Django's signature
+    def get(self, request: HttpRequest, key: str) -> HttpResponse:  # Django's signature
         """The form; the broker is ticked, because it gives away least."""
         found = self.load(key)
         form = GrantForm(_consumers(found))
@@ -128,7 +128,7 @@ class EndPage(KeyPage):
 
     operation: ClassVar[str] = "grant.end"
 
-    def get(self, request: HttpRequest, key: str, grant: UUID) -> HttpResponse:  # noqa: ARG002  # Django's
+    def get(self, request: HttpRequest, key: str, grant: UUID) -> HttpResponse:  # Django's
         """Whose grant, and what stops."""
         found = self.load(key)
         return self._answer(found, self._grant(found, grant), EndForm())
@@ -140,9 +140,7 @@ class EndPage(KeyPage):
         if not form.is_valid():
             return self._answer(found, row, form, status=422)
         reason = form.cleaned_data["reason"]
-        done = self.attempt(
-            form, lambda: grants.end(actor=self.actor, key_id=found.id, grant_id=row.id, reason=reason)
-        )
+        done = self.attempt(form, lambda: grants.end(actor=self.actor, key_id=found.id, grant_id=row.id, reason=reason))
         if done is None:
             return self._answer(found, row, form, status=self.status)
         names = {"consumer": row.consumer.name, "key": found.name}
@@ -178,7 +176,7 @@ class EndConsumerPage(OperationPage):
     operation: ClassVar[str] = "consumer.end"
     section: ClassVar[str] = "consumers"
 
-    def get(self, request: HttpRequest, consumer: str) -> HttpResponse:  # noqa: ARG002  # Django's signature
+    def get(self, request: HttpRequest, consumer: str) -> HttpResponse:  # Django's signature
         """What it loses."""
         return self._answer(self._load(consumer), EndForm())
 
@@ -190,9 +188,7 @@ class EndConsumerPage(OperationPage):
         if not form.is_valid():
             return self._answer(found, form, status=422)
         reason = form.cleaned_data["reason"]
-        done = self.attempt(
-            form, lambda: grants.end_consumer(actor=self.actor, consumer_id=found.id, reason=reason)
-        )
+        done = self.attempt(form, lambda: grants.end_consumer(actor=self.actor, consumer_id=found.id, reason=reason))
         if done is None:
             return self._answer(found, form, status=self.status)
         messages.success(request, _("%(name)s has ended.") % {"name": found.name})
@@ -226,9 +222,7 @@ class EndConsumerPage(OperationPage):
 
 
 def _keys_of(consumer: Consumer) -> list[dict[str, str]]:
-    live = Grant.objects.filter(
-        consumer_id=consumer.id, state=GrantState.ACTIVE, expires_at__gt=timezone.now()
-    )
+    live = Grant.objects.filter(consumer_id=consumer.id, state=GrantState.ACTIVE, expires_at__gt=timezone.now())
     with binding.reading():
         rows = list(live.select_related("key__provider")[:50])
     return [

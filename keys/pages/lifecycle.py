@@ -22,7 +22,7 @@ if TYPE_CHECKING:
     from keys.models import Key
 
 _EXPOSED: Final = (RevocationReason.KEY_COMPROMISE, RevocationReason.LEAK_REPORT)
-_ENDED: Final = [reason for reason in RevocationReason if reason not in {RevocationReason.HOLD}]
+_ENDED: Final = [reason for reason in RevocationReason if reason != RevocationReason.HOLD]
 
 
 class ActivatePage(ChangePage):
@@ -67,12 +67,13 @@ class ProvePage(ChangePage):
 
     operation: ClassVar[str] = "key.prove"
     verb: ClassVar[Any] = gettext_lazy("Prove control of")
+    button: ClassVar[Any] = gettext_lazy("Prove now")
     done: ClassVar[Any] = gettext_lazy("%(name)s was proven again.")
 
-    def form_for(self, key: Key, data: QueryDict | None = None) -> Form:  # noqa: ARG002  # the base's signature
+    def form_for(self, key: Key, data: QueryDict | None = None) -> Form:  # the base's signature
         return Form(data)
 
-    def call(self, key: Key, form: Form) -> object:  # noqa: ARG002  # the base's signature
+    def call(self, key: Key, form: Form) -> object:  # the base's signature
         return registration.prove(actor=self.actor, key_id=key.id)
 
     def effects(self, key: Key) -> list[tuple[str, str]]:
@@ -90,7 +91,7 @@ class SuspendPage(ChangePage):
     verb: ClassVar[Any] = gettext_lazy("Suspend")
     done: ClassVar[Any] = gettext_lazy("%(name)s is suspended. Every use is refused from now on.")
 
-    def form_for(self, key: Key, data: QueryDict | None = None) -> Form:  # noqa: ARG002  # the base's signature
+    def form_for(self, key: Key, data: QueryDict | None = None) -> Form:  # the base's signature
         return NoteForm(data)
 
     def call(self, key: Key, form: Form) -> object:
@@ -112,13 +113,13 @@ class ResumePage(ChangePage):
     verb: ClassVar[Any] = gettext_lazy("Resume")
     done: ClassVar[Any] = gettext_lazy("%(name)s is active again.")
 
-    def form_for(self, key: Key, data: QueryDict | None = None) -> Form:  # noqa: ARG002  # the base's signature
+    def form_for(self, key: Key, data: QueryDict | None = None) -> Form:  # the base's signature
         return NoteForm(data)
 
     def call(self, key: Key, form: Form) -> object:
         return lifecycle.resume(actor=self.actor, key_id=key.id, note=form.cleaned_data["note"])
 
-    def effects(self, key: Key) -> list[tuple[str, str]]:  # noqa: ARG002  # the base's signature
+    def effects(self, key: Key) -> list[tuple[str, str]]:  # the base's signature
         return [("", _("Consumers with a live grant can use the key again, at once."))]
 
 
@@ -128,9 +129,7 @@ class RevokePage(ChangePage):
     operation: ClassVar[str] = "key.revoke"
     danger: ClassVar[bool] = True
     verb: ClassVar[Any] = gettext_lazy("Revoke")
-    done: ClassVar[Any] = gettext_lazy(
-        "%(name)s is revoked here. The versions below say what the provider confirms."
-    )
+    done: ClassVar[Any] = gettext_lazy("%(name)s is revoked here. The versions below say what the provider confirms.")
 
     def form_for(self, key: Key, data: QueryDict | None = None) -> Form:
         return EndKeyForm(key.name, data, words=_ENDED)
@@ -157,6 +156,7 @@ class CompromisePage(RevokePage):
 
     operation: ClassVar[str] = "key.compromise"
     verb: ClassVar[Any] = gettext_lazy("Report as compromised:")
+    button: ClassVar[Any] = gettext_lazy("Report as compromised")
     done: ClassVar[Any] = gettext_lazy("%(name)s is marked as compromised and refused from now on.")
 
     def form_for(self, key: Key, data: QueryDict | None = None) -> Form:
@@ -178,10 +178,10 @@ class WithdrawPage(ChangePage):
     verb: ClassVar[Any] = gettext_lazy("Withdraw")
     done: ClassVar[Any] = gettext_lazy("%(name)s is withdrawn; its credential is destroyed here.")
 
-    def form_for(self, key: Key, data: QueryDict | None = None) -> Form:  # noqa: ARG002  # the base's signature
+    def form_for(self, key: Key, data: QueryDict | None = None) -> Form:  # the base's signature
         return Form(data)
 
-    def call(self, key: Key, form: Form) -> object:  # noqa: ARG002  # the base's signature
+    def call(self, key: Key, form: Form) -> object:  # the base's signature
         return registration.withdraw(actor=self.actor, key_id=key.id)
 
     def effects(self, key: Key) -> list[tuple[str, str]]:

@@ -72,8 +72,7 @@ class ListPage(TenantPage):
             "crumbs": [(_("Keys"), "")],
             "stats": _stats(counts, usage),
             "tabs": [
-                (label, f"?tab={name}" if name else "?", counts[name or "all"], name == tab)
-                for name, label in TABS
+                (label, f"?tab={name}" if name else "?", counts[name or "all"], name == tab) for name, label in TABS
             ],
             "rows": self._rows(page.rows, usage),
             "q": wanted["q"],

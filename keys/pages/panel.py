@@ -31,15 +31,11 @@ class Panel:
     def list_grants(self, consumer_id: UUID, *, slug: str, may_end: bool) -> list[dict[str, Any]]:
         """Rows of tenants/consumer.html, live ones first."""
         grants = Grant.objects.filter(consumer_id=consumer_id).select_related("key")
-        return [
-            _row(grant, slug=slug, may_end=may_end) for grant in grants.order_by("state", "-created_at")[:100]
-        ]
+        return [_row(grant, slug=slug, may_end=may_end) for grant in grants.order_by("state", "-created_at")[:100]]
 
     def find_call(self, consumer_id: UUID) -> tuple[str, str] | None:
         """Key slug and scope of a use that a grant allows now."""
-        live = Grant.objects.filter(
-            consumer_id=consumer_id, state=GrantState.ACTIVE, expires_at__gt=timezone.now()
-        )
+        live = Grant.objects.filter(consumer_id=consumer_id, state=GrantState.ACTIVE, expires_at__gt=timezone.now())
         grant = live.filter(key__state=KeyState.ACTIVE).select_related("key").order_by("-created_at").first()
         return (grant.key.slug, grant.scopes[0]) if grant else None
 

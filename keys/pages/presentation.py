@@ -113,11 +113,7 @@ def risk_of(entry: ProviderEntry, scopes: Iterable[str]) -> int:
 def word_scopes(scopes: Iterable[str]) -> str:
     """One scope by name, more by number."""
     names = list(scopes)
-    return (
-        names[0]
-        if len(names) == 1
-        else ngettext("%(n)d scope", "%(n)d scopes", len(names)) % {"n": len(names)}
-    )
+    return names[0] if len(names) == 1 else ngettext("%(n)d scope", "%(n)d scopes", len(names)) % {"n": len(names)}
 
 
 def word_deliveries(deliveries: Iterable[str]) -> str:
@@ -138,16 +134,12 @@ def version_of(version: KeyVersion, provider: str) -> dict[str, Any]:
     return {
         "number": version.number,
         "status": "draining" if version.state == VersionState.SUPERSEDED else version.state,
-        "status_label": _("Draining")
-        if version.state == VersionState.SUPERSEDED
-        else version.get_state_display(),
+        "status_label": _("Draining") if version.state == VersionState.SUPERSEDED else version.get_state_display(),
         "ending": ending_of(version),
         "is_current": is_current,
         "made_current_at": version.activated_at,
         "drains_until": version.drain_until if version.state == VersionState.SUPERSEDED else None,
-        "upstream_status": _UPSTREAM_CSS.get(
-            UpstreamStatus(version.upstream_status), version.upstream_status
-        ),
+        "upstream_status": _UPSTREAM_CSS.get(UpstreamStatus(version.upstream_status), version.upstream_status),
         "upstream_label": version.get_upstream_status_display(),
         "upstream_checked_at": version.upstream_checked_at,
         "ended_label": word_end(version, provider),

@@ -1,4 +1,4 @@
-"""Registering a key: the choice of a provider, then one form. The secret is wrapped before anything else looks at it."""
+"""Registering a key: a provider is chosen, then one form. The secret is wrapped before anything looks at it."""
 
 from __future__ import annotations
 
@@ -44,8 +44,9 @@ class RegisterPage(OperationPage):
         if picker.find_obstacle(provider):
             raise errors.NotFound
         entry = entry_of(provider)
-        initial = {"owner": str(request.user.pk), "scope": picker.first_scopes(entry)}
-        return self._answer(entry, RegisterForm(entry, initial=initial), chosen=initial["scope"])
+        chosen = picker.first_scopes(entry)
+        initial = {"owner": str(request.user.pk), "scope": chosen}
+        return self._answer(entry, RegisterForm(entry, initial=initial), chosen=chosen)
 
     def post(self, request: HttpRequest) -> HttpResponse:
         """Check, prove, store; then the key's page."""
@@ -59,9 +60,7 @@ class RegisterPage(OperationPage):
         if not is_valid:
             return self._answer(entry, form, chosen=chosen, status=422)
         draft = _draft(entry, form.cleaned_data)
-        done = self.attempt(
-            form, lambda: registration.register(actor=self.actor, draft=draft, plaintext=plaintext)
-        )
+        done = self.attempt(form, lambda: registration.register(actor=self.actor, draft=draft, plaintext=plaintext))
         if done is None:
             return self._answer(entry, form, chosen=chosen, status=self.status)
         messages.success(

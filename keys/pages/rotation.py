@@ -49,7 +49,7 @@ class RotatePage(changes.KeyPage):
 
     operation: ClassVar[str] = "key.rotate"
 
-    def get(self, request: HttpRequest, key: str) -> HttpResponse:  # noqa: ARG002  # Django's signature
+    def get(self, request: HttpRequest, key: str) -> HttpResponse:  # Django's signature
         """The form, with the provider's guide beside it."""
         return self._answer(self.load(key), RotateForm())
 
@@ -109,7 +109,7 @@ class FinishPage(changes.KeyPage):
 
     operation: ClassVar[str] = "key.finish_rotation"
 
-    def get(self, request: HttpRequest, key: str, number: int) -> HttpResponse:  # noqa: ARG002  # Django's signature
+    def get(self, request: HttpRequest, key: str, number: int) -> HttpResponse:  # Django's signature
         """What ends."""
         found = self.load(key)
         return self._answer(found, self._version(found, number), Form())
@@ -118,9 +118,7 @@ class FinishPage(changes.KeyPage):
         """End it."""
         found, form = self.load(key), Form(request.POST)
         version = self._version(found, number)
-        done = self.attempt(
-            form, lambda: rotation.finish(actor=self.actor, key_id=found.id, number=version.number)
-        )
+        done = self.attempt(form, lambda: rotation.finish(actor=self.actor, key_id=found.id, number=version.number))
         if done is None:
             return self._answer(found, version, form, status=self.status)
         text = _("Version %(number)s is revoked here. Its row says what the provider confirms.")

@@ -1,0 +1,1 @@
+"""The web pages of the tenants app: parse, call one operation, answer."""

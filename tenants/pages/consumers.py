@@ -84,7 +84,7 @@ class DetailPage(TenantPage):
     permission: ClassVar[Permission] = Permission.CONSUMER_READ
     section: ClassVar[str] = "consumers"
 
-    def get(self, request: HttpRequest, consumer: str) -> HttpResponse:  # noqa: ARG002  # Django's signature
+    def get(self, request: HttpRequest, consumer: str) -> HttpResponse:  # Django's signature
         """Its tokens, its grants, and what can be done with it."""
         found = selectors.get_consumer(consumer)
         slug, is_live = self.place.slug, found.state == Consumer.State.ACTIVE
@@ -102,9 +102,7 @@ class DetailPage(TenantPage):
             "issue_url": reverse("tenants:token-issue", args=[slug, found.slug]) if may_issue else "",
             "actions": self._actions(found) if is_live else [],
             "tokens": [self._token(found, token) for token in selectors.list_tokens(found.id)[:PAGE]],
-            "grants": panel.get().list_grants(
-                found.id, slug=slug, may_end=self.permits(Permission.GRANT_END)
-            ),
+            "grants": panel.get().list_grants(found.id, slug=slug, may_end=self.permits(Permission.GRANT_END)),
             "facts": _facts(found),
         }
         return self.render("tenants/consumer.html", context)
@@ -156,7 +154,7 @@ class RegisterPage(OperationPage):
     operation: ClassVar[str] = "consumer.register"
     section: ClassVar[str] = "consumers"
 
-    def get(self, request: HttpRequest) -> HttpResponse:  # noqa: ARG002  # Django's signature
+    def get(self, request: HttpRequest) -> HttpResponse:  # Django's signature
         """The empty form."""
         return self._answer(ConsumerForm())
 
@@ -168,9 +166,7 @@ class RegisterPage(OperationPage):
         consumer = self.attempt(form, lambda: consumers.register(actor=self.actor, **form.cleaned_data))
         if consumer is None:
             return self._answer(form, status=self.status)
-        messages.success(
-            request, _("%(name)s is registered. Issue its token next.") % {"name": consumer.name}
-        )
+        messages.success(request, _("%(name)s is registered. Issue its token next.") % {"name": consumer.name})
         return redirect("tenants:consumer", self.place.slug, consumer.slug)
 
     def _answer(self, form: ConsumerForm, *, status: int = 200) -> HttpResponse:

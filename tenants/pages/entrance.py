@@ -1,8 +1,8 @@
-"""Where people come in: the choice of a tenant, and the invitation. The invitation's token is never logged or echoed."""
+"""Where people come in: the choice of a tenant, and the invitation, whose token is never logged or echoed."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, ClassVar
+from typing import TYPE_CHECKING, Any
 
 from django.contrib import messages
 from django.contrib.auth import login, logout
@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from django.forms import Form
-    from django.http import HttpRequest, HttpResponse
+    from django.http import HttpRequest, HttpResponse, HttpResponseBase
 
     from byok_portal.boundary.directory import Place
     from tenants.models import Tenant, User
@@ -39,7 +39,7 @@ BACKEND = "allauth.account.auth_backends.AuthenticationBackend"
 class ChoosePage(View):
     """The start: straight into the only tenant, or a choice."""
 
-    http_method_names: ClassVar[list[str]] = ["get", "head"]
+    http_method_names = ["get", "head"]
 
     def get(self, request: HttpRequest) -> HttpResponse:
         """One place: go there. More or none: say so."""
@@ -68,12 +68,12 @@ def _membership(place: Place) -> dict[str, str]:
 class InvitationPage(View):
     """Joins a tenant by its single-use link. Binds the tenant that the link belongs to, and nobody else's."""
 
-    http_method_names: ClassVar[list[str]] = ["get", "head", "post"]
+    http_method_names = ["get", "head", "post"]
     plaintext: Secret
     invitation: Invitation
     tenant: Tenant
 
-    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
+    def dispatch(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponseBase:
         """Serve an open invitation. Raises NotFound alike for one that is unknown, used or expired."""
         self.plaintext = Secret(kwargs.pop("token"))
         # What logs and templates see from here on.
@@ -86,10 +86,11 @@ class InvitationPage(View):
             self._load(found[1])
         response = super().dispatch(request, *args, **kwargs)
         response["Cache-Control"] = "no-store"
-        response["Referrer-Policy"] = "no-referrer"
+        # Never the path. `no-referrer` would make browsers send `Origin: null`, which CSRF protection refuses.
+        response["Referrer-Policy"] = "strict-origin"
         return response
 
-    def get(self, request: HttpRequest) -> HttpResponse:  # noqa: ARG002  # Django's signature
+    def get(self, request: HttpRequest) -> HttpResponse:  # Django's signature
         """The invitation, with a password field for a person who has none."""
         return self._answer(self._form())
 
@@ -98,7 +99,7 @@ class InvitationPage(View):
         password = Secret(request.POST.get("password", ""))
         data = request.POST.copy()
         data.pop("password", None)
-        request.POST = data  # type: ignore[misc]  # the setter exists; nothing else may hold the password
+        request.POST = data  # type: ignore[assignment]  # nothing else may hold the password
         form = self._form(data)
         if not self._may_accept or not form.is_valid():
             return self._answer(form, status=422)

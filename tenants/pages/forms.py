@@ -43,14 +43,21 @@ TOKEN_SCOPES: Final = [
 ]
 
 
+class PasswordField(forms.CharField):
+    """Marked as required and always empty: the view has taken the password out."""
+
+    def clean(self, value: object) -> str:  # what was typed is checked by the operation
+        """Accept nothing and refuse nothing."""
+        return ""
+
+
 class PasswordForm(forms.Form):
     """What a new person gives; somebody who has a password already gives nothing."""
 
     name = forms.CharField(label=_("Your name"), required=False, max_length=120)
-    password = forms.CharField(
+    password = PasswordField(
         label=_("Password"),
-        required=False,
-        widget=forms.PasswordInput(attrs={"required": True}),
+        widget=forms.PasswordInput,
         help_text=_("At least 15 characters. Several words are easier to remember."),
     )
 

@@ -77,7 +77,7 @@ class InvitePage(OperationPage):
     operation: ClassVar[str] = "member.invite"
     section: ClassVar[str] = "members"
 
-    def get(self, request: HttpRequest) -> HttpResponse:  # noqa: ARG002  # Django's signature
+    def get(self, request: HttpRequest) -> HttpResponse:  # Django's signature
         """The empty form."""
         return self._answer(InviteForm())
 
@@ -91,9 +91,7 @@ class InvitePage(OperationPage):
             return self._answer(form, status=self.status)
         return self._answer(InviteForm(), link=_link(issued.plaintext), email=form.cleaned_data["email"])
 
-    def _answer(
-        self, form: InviteForm, *, status: int = 200, link: str = "", email: str = ""
-    ) -> HttpResponse:
+    def _answer(self, form: InviteForm, *, status: int = 200, link: str = "", email: str = "") -> HttpResponse:
         back = reverse("tenants:members", args=[self.place.slug])
         context = {
             "crumbs": [(_("Members"), back), (_("Invite"), "")],

@@ -1,4 +1,4 @@
-"""The end of a tenant, watched: how far it is, which steps are open, what the providers could not do. Changes nothing."""
+"""The end of a tenant, watched: progress, steps, and what the providers could not do. Changes nothing."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class ProgressPage(TenantPage):
     permission: ClassVar[Permission] = Permission.TENANT_READ
     section: ClassVar[str] = "offboarding"
 
-    def get(self, request: HttpRequest) -> HttpResponse:  # noqa: ARG002  # Django's signature
+    def get(self, request: HttpRequest) -> HttpResponse:  # Django's signature
         """Raises NotFound for a tenant that is not ending."""
         run = selectors.find_offboarding()
         if run is None:
@@ -50,9 +50,7 @@ class ProgressPage(TenantPage):
             "run": _run(run, percent=100 * finished // total if total else 100),
             "is_running": run.state == Offboarding.State.RUNNING,
             "steps": _steps(run),
-            "shown_label": _(
-                "%(shown)s of %(total)s steps are shown: open ones and the newest finished ones."
-            )
+            "shown_label": _("%(shown)s of %(total)s steps are shown: open ones and the newest finished ones.")
             % {"shown": 2 * SHOWN, "total": total}
             if total > 2 * SHOWN
             else "",
@@ -121,7 +119,7 @@ def _residuals(run: Offboarding, *, slug: str) -> list[dict[str, str]]:
         rows.append(
             {
                 "key": residue.key if residue else step.label,
-                "provider": residue.provider if residue else "–",
+                "provider": residue.provider if residue else "",
                 "text": step.note or step.label,
                 "url": residue.url if residue else "",
             }

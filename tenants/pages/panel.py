@@ -1,4 +1,4 @@
-"""What a consumer's and an offboarding's page show of keys. The keys app, which sits above, installs the answers."""
+"""What the pages of a consumer and an offboarding show of keys; the keys app, above, installs the answers."""
 
 from __future__ import annotations
 

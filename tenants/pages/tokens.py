@@ -1,4 +1,4 @@
-"""Issuing and revoking a consumer's tokens. A token is in one answer, once: never in a redirect, a session or a log."""
+"""Issuing and revoking tokens. A token is in one answer, once: never in a redirect, a session or a log."""
 
 from __future__ import annotations
 
@@ -15,7 +15,6 @@ from byok_portal import errors
 from byok_portal.boundary import binding
 from byok_portal.boundary.pages import OperationPage
 from tenants import selectors
-from tenants.models import Consumer, ConsumerToken
 from tenants.pages import panel
 from tenants.pages.forms import EmptyForm, TokenForm
 from tenants.services import consumers
@@ -27,6 +26,7 @@ if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
 
     from byok_portal.boundary.secrets import Secret
+    from tenants.models import Consumer, ConsumerToken
 
 
 class ConsumerPage(OperationPage):
@@ -54,7 +54,7 @@ class IssuePage(ConsumerPage):
 
     operation: ClassVar[str] = "consumer.issue_token"
 
-    def get(self, request: HttpRequest, consumer: str) -> HttpResponse:  # noqa: ARG002  # Django's signature
+    def get(self, request: HttpRequest, consumer: str) -> HttpResponse:  # Django's signature
         """How long it lives and what it may call."""
         return self._answer(self.load(consumer), TokenForm())
 
@@ -114,7 +114,7 @@ class RevokePage(ConsumerPage):
 
     operation: ClassVar[str] = "consumer.revoke_token"
 
-    def get(self, request: HttpRequest, consumer: str, token: UUID) -> HttpResponse:  # noqa: ARG002  # Django's
+    def get(self, request: HttpRequest, consumer: str, token: UUID) -> HttpResponse:  # Django's
         """Which token, and what stops."""
         found = self.load(consumer)
         return self._answer(found, _get_token(found, token), EmptyForm())
@@ -132,9 +132,7 @@ class RevokePage(ConsumerPage):
         messages.success(request, _("Token …%(last)s is revoked.") % {"last": row.last_four})
         return redirect(self.url_of(found))
 
-    def _answer(
-        self, consumer: Consumer, token: ConsumerToken, form: Form, *, status: int = 200
-    ) -> HttpResponse:
+    def _answer(self, consumer: Consumer, token: ConsumerToken, form: Form, *, status: int = 200) -> HttpResponse:
         name = f"{token.prefix}…{token.last_four}"
         context = {
             "crumbs": self.trail(consumer, _("Revoke token")),

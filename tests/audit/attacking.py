@@ -1,8 +1,15 @@
-"""A copy of this process's database where the superuser has switched the triggers off: a log to break on purpose."""
+"""A database of its own where the superuser has switched the triggers off: a log to break on purpose."""
+
+# the attacker writes SQL from words of this file
+
+# The attacker writes SQL from words of this file.
+# ruff: noqa: S608
 
 from __future__ import annotations
 
 import os
+import subprocess
+import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
@@ -13,13 +20,13 @@ from psycopg import sql
 
 from audit.verification import Report, verify_log
 from byok_portal.boundary.identifiers import new_id
+from byok_portal.quickstart import roles
 from tests import environment
 from tests.audit import inbox
+from tests.conftest import ROOT, copy_template
 
 if TYPE_CHECKING:
     from uuid import UUID
-
-    from tests.world import World
 
 ALIAS = "attacked"
 EACH = 120
@@ -36,20 +43,16 @@ class AttackedLog:
     other: UUID
 
     @classmethod
-    def build(cls, world: World) -> Self:
-        """Fill the log through the real sequencer, then copy the database."""
-        victim, other = new_id(), new_id()
+    def build(cls) -> Self:
+        """Copy the template, fill the log through the real sequencer, keep what it was like."""
+        name, victim, other = f"{environment.DATABASE}_attacked", new_id(), new_id()
         server = os.environ["BYOK_TEST_ADMIN_URL"].rsplit("/", 1)[0]
-        with psycopg.connect(f"{server}/{environment.DATABASE}", autocommit=True) as source:
-            inbox.fill(source, [victim, other], each=EACH)
-        world.sequence()
-        connections.close_all()  # a database in use cannot be copied
-        name = f"{environment.DATABASE}_attacked"
-        with psycopg.connect(f"{server}/postgres", autocommit=True) as server_admin:
-            _drop(server_admin, name)
-            copy = sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER byok_owner")
-            server_admin.execute(copy.format(sql.Identifier(name), sql.Identifier(environment.DATABASE)))
+        copy_template(name)
         admin = psycopg.connect(f"{server}/{name}", autocommit=True)
+        inbox.fill(admin, [victim, other], each=EACH)
+        urls = roles.login_urls(os.environ["BYOK_TEST_ADMIN_URL"], name=name, passwords=environment.PASSWORDS)
+        command = [sys.executable, "manage.py", "sequencer", "--once"]
+        subprocess.run(command, cwd=ROOT, env={**os.environ, **urls}, check=True)
         admin.execute("CREATE SCHEMA kept")
         for table in _TABLES:
             admin.execute(f"CREATE TABLE kept.{table} AS TABLE {table}")
@@ -73,7 +76,8 @@ class AttackedLog:
         self.admin.close()
         server = os.environ["BYOK_TEST_ADMIN_URL"].rsplit("/", 1)[0]
         with psycopg.connect(f"{server}/postgres", autocommit=True) as server_admin:
-            _drop(server_admin, self.name)
+            statement = sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)")
+            server_admin.execute(statement.format(sql.Identifier(self.name)))
 
     def run(self, statement: str, **values: Any) -> None:
         """One statement of the attacker; `victim` and `other` are the tenants' ids."""
@@ -97,7 +101,3 @@ class AttackedLog:
     def auditor_url(self) -> str:
         """The auditor's login to the copy."""
         return urlsplit(os.environ["DATABASE_URL_AUDITOR"])._replace(path=f"/{self.name}").geturl()
-
-
-def _drop(server_admin: psycopg.Connection, name: str) -> None:
-    server_admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(sql.Identifier(name)))

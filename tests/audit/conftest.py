@@ -11,13 +11,11 @@ from tests.audit.attacking import AttackedLog
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
-    from tests.world import World
-
 
 @pytest.fixture(scope="module")
-def attacked_copy(world_setup: World) -> Iterator[AttackedLog]:
+def attacked_copy(django_db_setup: None) -> Iterator[AttackedLog]:
     """One copy per module."""
-    log = AttackedLog.build(world_setup)
+    log = AttackedLog.build()
     yield log
     log.close()
 

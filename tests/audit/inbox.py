@@ -37,7 +37,9 @@ def text(body: dict[str, Any]) -> str:
     return json.dumps(body, sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
-def fill(connection: psycopg.Connection, tenants: Iterable[UUID], *, each: int, start: int = 1) -> list[tuple[UUID, UUID]]:
+def fill(
+    connection: psycopg.Connection, tenants: Iterable[UUID], *, each: int, start: int = 1
+) -> list[tuple[UUID, UUID]]:
     """`each` events per tenant, taken in turns and numbered in `detail.n`. Returns (tenant, event) ids in order."""
     chosen = list(tenants)
     made = [(tenant, new_id(), n) for n in range(start, start + each) for tenant in chosen]

@@ -30,6 +30,10 @@ ATTEMPTS = [
 ]
 SEQUENCER_MAY = "DELETE FROM audit_inbox"
 LOGINS = ["", "_STAFF", "_SEQUENCER", "_AUDITOR", "_OWNER"]
+# The sequencer takes rows out of the inbox when it has numbered them; that is the one exception.
+CASES = [
+    (login, attempt) for login in LOGINS for attempt in ATTEMPTS if (login, attempt) != ("_SEQUENCER", SEQUENCER_MAY)
+]
 
 
 @pytest.fixture
@@ -52,14 +56,11 @@ def rows_of(admin: psycopg.Connection, tenant_id: UUID) -> list[object]:
     return [row for table in tables for row in admin.execute(query.format(table), [tenant_id]).fetchall()]
 
 
-@pytest.mark.parametrize("login", LOGINS)
-@pytest.mark.parametrize("attempt", ATTEMPTS)
+@pytest.mark.parametrize(("login", "attempt"), CASES)
 @pytest.mark.parametrize("maintenance", ["on", "off"])
 def test_no_login_changes_the_record(
     tenant: UUID, admin_connection: psycopg.Connection, login: str, attempt: str, maintenance: str
 ) -> None:
-    if login == "_SEQUENCER" and attempt == SEQUENCER_MAY:
-        pytest.skip("the sequencer takes rows out of the inbox when it has numbered them")
     before = rows_of(admin_connection, tenant)
     assert len(before) == 3
     with psycopg.connect(os.environ[f"DATABASE_URL{login}"], autocommit=True) as connection:
@@ -76,7 +77,7 @@ def test_not_even_the_superuser_while_the_triggers_are_on(
 ) -> None:
     before = rows_of(admin_connection, tenant)
     admin_connection.execute(f"SET session_replication_role = {mode}")
-    with pytest.raises(InsufficientPrivilege, match="append-only|only the sequencer"):
+    with pytest.raises(InsufficientPrivilege, match=r"append-only|only the sequencer"):
         admin_connection.execute(attempt)
     assert rows_of(admin_connection, tenant) == before
 

@@ -1,5 +1,10 @@
 """Break the log on purpose, as a superuser with the triggers off, and see each fault named."""
 
+# the attacker writes SQL from words of this file
+
+# The attacker writes SQL from words of this file.
+# ruff: noqa: S608
+
 from __future__ import annotations
 
 from typing import TYPE_CHECKING
@@ -46,9 +51,7 @@ def test_an_untouched_log_is_intact_and_counted(log: AttackedLog) -> None:
 
 
 @pytest.mark.parametrize("batch", [1, 7, EACH])
-def test_the_size_of_a_batch_makes_no_difference(
-    log: AttackedLog, monkeypatch: pytest.MonkeyPatch, batch: int
-) -> None:
+def test_the_size_of_a_batch_makes_no_difference(log: AttackedLog, monkeypatch: pytest.MonkeyPatch, batch: int) -> None:
     monkeypatch.setattr(verification, "BATCH", batch)
     assert log.verify().intact
     log.run(f"DELETE FROM audit_entry {OF_VICTIM} 14")
@@ -89,7 +92,8 @@ def test_an_edited_column_is_named(log: AttackedLog, column: str, value: str) ->
 
 def test_a_record_that_was_edited_with_its_column_is_named(log: AttackedLog) -> None:
     log.run(
-        f"""UPDATE audit_entry SET leaf = replace(leaf, '"key.used"', '"key.read"'), action = 'key.read' {OF_VICTIM} 7"""
+        """UPDATE audit_entry SET leaf = replace(leaf, '"key.used"', '"key.read"'), action = 'key.read' """
+        f"{OF_VICTIM} 7"
     )
     assert faults_of(log, log.victim) == {(FaultKind.EDITED, 7)}
 
@@ -187,9 +191,7 @@ def test_a_second_entry_with_the_same_number_is_named(log: AttackedLog) -> None:
     log.run("DELETE FROM audit_entry WHERE idx = %(idx)s", idx=size)
 
 
-@pytest.mark.parametrize(
-    "change", ["DELETE FROM audit_tenanthead", "UPDATE audit_tenanthead SET idx = idx - 1"]
-)
+@pytest.mark.parametrize("change", ["DELETE FROM audit_tenanthead", "UPDATE audit_tenanthead SET idx = idx - 1"])
 def test_a_head_that_does_not_fit_is_named(log: AttackedLog, change: str) -> None:
     log.run(f"{change} WHERE tenant_id = %(victim)s")
     assert faults_of(log, log.victim) == {(FaultKind.HEAD, LAST)}

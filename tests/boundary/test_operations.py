@@ -10,12 +10,11 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.urls import NoReverseMatch, URLPattern, URLResolver, get_resolver
 
-from audit.services.recording import Target, append
 from byok_portal import errors
 from byok_portal.boundary import actors, binding, operations
 from byok_portal.boundary.actors import Actor, ActorKind, Origin
 from byok_portal.boundary.identifiers import new_id
-from byok_portal.boundary.operations import REGISTRY, Absent, NothingRecordedError, Operation
+from byok_portal.boundary.operations import REGISTRY, Absent, Operation
 from byok_portal.boundary.permissions import (
     ROLE_PERMISSIONS,
     STAFF_PERMISSIONS,
@@ -24,7 +23,7 @@ from byok_portal.boundary.permissions import (
     Permission,
     Role,
 )
-from tenants.models import Consumer
+from tests.boundary.recorded import recorded
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -33,7 +32,6 @@ if TYPE_CHECKING:
     import psycopg
 
     from tests.world import Cast, World
-
 
 
 def load_services() -> None:
@@ -54,7 +52,6 @@ HOLDERS = {
     "worker": WORKER_PERMISSIONS,
     "invitee": frozenset({Permission.MEMBER_ACCEPT}),
 }
-STARTING_EVENTS = ("tenant.opened", "member.invited", "member.joined", "tenant.activated")
 
 
 def route_names() -> set[str]:
@@ -68,16 +65,6 @@ def route_names() -> set[str]:
     return set(walk(get_resolver().url_patterns, ""))
 
 
-def recorded(admin: psycopg.Connection, tenant_id: UUID) -> list[tuple[str, str, str, str]]:
-    """(action, outcome, actor, code) of everything recorded of the tenant, numbered or not, oldest first."""
-    query = (
-        "SELECT b->>'action', b->>'outcome', b#>>'{actor,id}', b#>>'{detail,code}' FROM ("
-        "SELECT event_id, body::jsonb AS b FROM audit_inbox WHERE tenant_id = %(t)s UNION ALL "
-        "SELECT event_id, leaf::jsonb->'body' FROM audit_entry WHERE tenant_id = %(t)s) events ORDER BY event_id"
-    )
-    return admin.execute(query, {"t": tenant_id}).fetchall()
-
-
 def everything_else(admin: psycopg.Connection, tenant_id: UUID) -> list[Any]:
     from tests.isolation.populated import rows_of, tenant_models  # noqa: PLC0415  # the app registry must be ready
 
@@ -86,7 +73,14 @@ def everything_else(admin: psycopg.Connection, tenant_id: UUID) -> list[Any]:
 
 
 def test_the_operations_of_all_apps_are_declared() -> None:
-    assert {"tenant.open", "consumer.register", "key.register", "key.use", "key.revoke", "grant.create"} <= DECLARED.keys()
+    assert {
+        "tenant.open",
+        "consumer.register",
+        "key.register",
+        "key.use",
+        "key.revoke",
+        "grant.create",
+    } <= DECLARED.keys()
 
 
 @each_operation
@@ -134,7 +128,12 @@ def test_a_role_may_call_what_its_permissions_say_and_nothing_else(name: str, ro
 
 
 def test_no_role_writes_what_only_staff_may() -> None:
-    only_staff = {Permission.TENANT_OPEN, Permission.TENANT_SUSPEND, Permission.TENANT_OFFBOARD, Permission.PROVIDER_EDIT}
+    only_staff = {
+        Permission.TENANT_OPEN,
+        Permission.TENANT_SUSPEND,
+        Permission.TENANT_OFFBOARD,
+        Permission.PROVIDER_EDIT,
+    }
     for holder, permissions in HOLDERS.items():
         assert holder == "staff" or not permissions & only_staff
     secrets = {Permission.KEY_REGISTER, Permission.KEY_USE, Permission.KEY_ROTATE, Permission.KEY_ACTIVATE}
@@ -192,127 +191,6 @@ def shared(world_setup: World) -> Cast:
     return world_setup.tenant()
 
 
-@pytest.fixture
-def declare() -> Iterator[Any]:
-    """Declares operations that are forgotten after the test."""
-    before = dict(REGISTRY)
-    yield operations.operation
-    REGISTRY.clear()
-    REGISTRY.update(before)
-
-
-def add_consumer() -> Consumer:
-    consumer = Consumer(name="Reports", slug="reports", environment="production")
-    consumer.save(force_insert=True)
-    return consumer
-
-
-def consumers_of(cast: Cast) -> int:
-    with binding.bind_tenant(cast.id), binding.reading():
-        return Consumer.objects.count()
-
-
-_ROW: dict[str, Any] = {
-    "permission": Permission.CONSUMER_REGISTER,
-    "events": ("consumer.registered",),
-    "page": Absent("only for this test"),
-    "api": Absent("only for this test"),
-}
-
-
-def test_an_operation_that_records_nothing_is_rolled_back(world: World, declare: Any) -> None:
-    cast = world.tenant()
-
-    @declare("test.silent", **_ROW)
-    def silent(*, actor: Actor) -> None:
-        add_consumer()
-
-    with binding.bind_tenant(cast.id), pytest.raises(NothingRecordedError):
-        silent(actor=cast.actor)
-    assert consumers_of(cast) == 0
-
-
-def test_an_operation_that_records_something_undeclared_is_rolled_back(
-    world: World, declare: Any, admin_connection: psycopg.Connection
-) -> None:
-    cast = world.tenant()
-    before = recorded(admin_connection, cast.id)
-
-    @declare("test.liar", **_ROW)
-    def liar(*, actor: Actor) -> None:
-        consumer = add_consumer()
-        append(actor=actor, action="consumer.ended", target=Target("consumer", consumer.id))
-
-    with binding.bind_tenant(cast.id), pytest.raises(NothingRecordedError):
-        liar(actor=cast.actor)
-    assert consumers_of(cast) == 0
-    assert recorded(admin_connection, cast.id) == before
-
-
-def test_a_refusal_rolls_the_change_back_and_is_recorded(
-    world: World, declare: Any, admin_connection: psycopg.Connection
-) -> None:
-    cast = world.tenant()
-    before = recorded(admin_connection, cast.id)
-
-    @declare("test.refusing", **_ROW)
-    def refusing(*, actor: Actor) -> None:
-        consumer = add_consumer()
-        append(actor=actor, action="consumer.registered", target=Target("consumer", consumer.id))
-        raise errors.Refused(code="too_late")
-
-    with binding.bind_tenant(cast.id), pytest.raises(errors.Refused):
-        refusing(actor=cast.actor)
-    assert consumers_of(cast) == 0
-    new = recorded(admin_connection, cast.id)[len(before) :]
-    assert new == [("test.refusing", "denied", str(cast.actor.id), "too_late")]
-
-
-def test_a_crash_after_the_record_takes_the_record_with_it(
-    world: World, declare: Any, admin_connection: psycopg.Connection
-) -> None:
-    cast = world.tenant()
-    before = recorded(admin_connection, cast.id)
-
-    @declare("test.crashing", **_ROW)
-    def crashing(*, actor: Actor) -> None:
-        append(actor=actor, action="consumer.registered", target=Target("consumer", add_consumer().id))
-        raise ZeroDivisionError
-
-    with binding.bind_tenant(cast.id), pytest.raises(ZeroDivisionError):
-        crashing(actor=cast.actor)
-    assert consumers_of(cast) == 0
-    assert recorded(admin_connection, cast.id) == before
-
-
-def test_an_operation_cannot_bind_another_tenant(world: World, declare: Any) -> None:
-    cast = world.tenant()
-
-    @declare("test.wandering", **_ROW)
-    def wandering(*, actor: Actor) -> None:
-        with binding.bind_tenant(new_id()):
-            add_consumer()
-
-    with binding.bind_tenant(cast.id), pytest.raises(binding.NestedTenantError):
-        wandering(actor=cast.actor)
-
-
-def test_an_event_outside_a_transaction_is_refused(world: World) -> None:
-    cast = world.tenant()
-    with binding.bind_tenant(cast.id), pytest.raises(NothingRecordedError):
-        append(actor=cast.actor, action="consumer.registered", target=Target("consumer", new_id()))
-
-
 def test_positional_arguments_are_refused(shared: Cast) -> None:
     with pytest.raises(TypeError):
         DECLARED["key.revoke"].call(shared.actor)
-
-
-def test_a_name_is_declared_once(declare: Any) -> None:
-    with pytest.raises(ValueError, match="declared twice"):
-        declare("key.revoke", **_ROW)(lambda: None)
-
-
-def test_a_new_tenants_chain_begins_with_its_opening(world: World, admin_connection: psycopg.Connection) -> None:
-    cast = world.tenant()
-    assert tuple(event[0] for event in recorded(admin_connection, cast.id)[:4]) == STARTING_EVENTS

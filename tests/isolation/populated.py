@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-import datetime
+import datetime as dt
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
@@ -103,7 +103,7 @@ def rows_of(admin: psycopg.Connection, model: type[models.Model], tenant_id: UUI
 
 def invent(admin: psycopg.Connection, model: type[models.Model], tenant_id: UUID) -> None:
     """Insert a made-up row with a value per column type. Foreign keys are off: this tests policies, not links."""
-    values: dict[str, Any] = {field.column: _value(field) for field in model._meta.concrete_fields}
+    values: dict[str, Any] = {str(field.column): _value(field) for field in model._meta.concrete_fields}
     values[tenant_column(model)] = tenant_id
     with admin.transaction():
         admin.execute("SET LOCAL session_replication_role = replica")
@@ -134,7 +134,7 @@ def _value(field: Any) -> Any:
     raise NotImplementedError(message)
 
 
-_NOW = datetime.datetime.now(datetime.UTC)
+_NOW = dt.datetime.now(dt.UTC)
 _MAKERS: dict[type[Any], Any] = {
     models.ForeignKey: new_id,
     models.UUIDField: new_id,
@@ -148,5 +148,3 @@ _MAKERS: dict[type[Any], Any] = {
     models.TextField: lambda: "x",
     ArrayField: list,
 }
-
-

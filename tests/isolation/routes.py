@@ -50,7 +50,11 @@ def list_routes() -> list[Route]:
 
 def list_all_texts() -> list[str]:
     """Every address that names a tenant anywhere, to see that none lies outside the two trees."""
-    return [route.text for route in _walk(get_resolver().url_patterns, "", "") if "<" in route.text and "tenant>" in route.text]
+    return [
+        route.text
+        for route in _walk(get_resolver().url_patterns, "", "")
+        if "<" in route.text and "tenant>" in route.text
+    ]
 
 
 def _walk(patterns: list[Any], prefix: str, namespace: str) -> Iterator[Route]:

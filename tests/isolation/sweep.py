@@ -1,6 +1,6 @@
 """The policy sweep: reads the catalogue of the database and says what breaks isolation. It never asks Django's models.
 
-Every relation is on the reviewed list of global tables with exactly those rights, or is a tenant table in every respect.
+Every relation is on the reviewed list of global tables with exactly those rights, or is a tenant table all through.
 """
 
 from __future__ import annotations
@@ -33,7 +33,9 @@ CIPHERTEXT: Final = {"keys_material": {APP}, "keys_tenantkey": {APP}}
 DEFINERS: Final = frozenset({"directory_memberships", "directory_token", "directory_invitation", "directory_due_jobs"})
 DEFINER_PATH: Final = "search_path=public, pg_temp"
 
-OWN: Final = "({column} = ( SELECT (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::uuid AS \"nullif\"))"
+OWN: Final = (
+    "({column} = ( SELECT (NULLIF(current_setting('app.tenant_id'::text, true), ''::text))::uuid AS \"nullif\"))"
+)
 MAINTENANCE: Final = "(current_setting('app.maintenance'::text, true) = 'on'::text)"
 ROW_RIGHTS: Final = frozenset({"SELECT", "INSERT", "UPDATE", "DELETE"})
 
@@ -53,7 +55,8 @@ SELECT attname, coalesce(pg_get_userbyid(nullif(a.grantee, 0)), 'PUBLIC'), a.pri
 FROM pg_attribute, aclexplode(attacl) a WHERE attrelid = %s
 """
 _POLICIES = """
-SELECT polname, polpermissive, polcmd, ARRAY(SELECT coalesce(pg_get_userbyid(nullif(r, 0)), 'PUBLIC') FROM unnest(polroles) r),
+SELECT polname, polpermissive, polcmd,
+       ARRAY(SELECT coalesce(pg_get_userbyid(nullif(r, 0)), 'PUBLIC') FROM unnest(polroles) r),
        pg_get_expr(polqual, polrelid), pg_get_expr(polwithcheck, polrelid)
 FROM pg_policy WHERE polrelid = %s ORDER BY polname
 """
@@ -62,7 +65,8 @@ SELECT attname, attnotnull, format_type(atttypid, NULL) FROM pg_attribute
 WHERE attrelid = %s AND attnum > 0 AND NOT attisdropped
 """
 _INDEXES = """
-SELECT i.indisunique, ARRAY(SELECT coalesce(a.attname::text, '(expression)') FROM unnest(i.indkey::int2[]) WITH ORDINALITY k (n, o)
+SELECT i.indisunique, ARRAY(SELECT coalesce(a.attname::text, '(expression)')
+       FROM unnest(i.indkey::int2[]) WITH ORDINALITY k (n, o)
        LEFT JOIN pg_attribute a ON a.attrelid = i.indrelid AND a.attnum = k.n AND k.n > 0
        WHERE k.o <= i.indnkeyatts ORDER BY k.o), i.indpred IS NOT NULL, i.indisvalid
 FROM pg_index i WHERE i.indrelid = %s
@@ -149,7 +153,7 @@ def _sweep_policies(
     connection: psycopg.Connection, oid: int, name: str, column: str, granted: set[str]
 ) -> Iterator[str]:
     own = OWN.format(column=column)
-    known = {
+    known: dict[str, tuple[Any, ...]] = {
         "tenant": ("*", [APP], own, own),
         "maintenance": ("*", [OWNER], MAINTENANCE, MAINTENANCE),
         **{role: ("*", [role], "true", "true") for role in OTHERS if role in granted},
@@ -197,10 +201,12 @@ def _rights(connection: psycopg.Connection, oid: int) -> set[tuple[str, str]]:
 
 
 _FUNCTIONS = """
-SELECT p.proname, p.prosecdef, p.prorettype = 'trigger'::regtype, pg_get_userbyid(p.proowner), coalesce(p.proconfig, '{}'),
+SELECT p.proname, p.prosecdef, p.prorettype = 'trigger'::regtype, pg_get_userbyid(p.proowner),
+       coalesce(p.proconfig, '{}'),
        ARRAY(SELECT coalesce(pg_get_userbyid(nullif(a.grantee, 0)), 'PUBLIC')
              FROM aclexplode(coalesce(p.proacl, acldefault('f', p.proowner))) a WHERE a.grantee <> p.proowner)
-FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
+FROM pg_proc p JOIN pg_namespace n ON n.oid = p.pronamespace
+WHERE n.nspname !~ '^pg_' AND n.nspname <> 'information_schema'
 """
 _ROLES = "SELECT rolname, rolsuper, rolbypassrls, rolcreaterole, rolcreatedb, rolreplication, rolcanlogin FROM pg_roles"
 _MEMBERS = "SELECT pg_get_userbyid(member), pg_get_userbyid(roleid) FROM pg_auth_members"

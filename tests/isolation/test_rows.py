@@ -121,7 +121,9 @@ def test_another_tenants_rows_cannot_be_changed_or_deleted(
     before = rows_of(admin_connection, model, victim.id)
     column, table = names_of(model)
     with app(stranger.id) as connection:
-        change = sql.SQL("UPDATE {table} SET {column} = {column} WHERE {column} = %s").format(table=table, column=column)
+        change = sql.SQL("UPDATE {table} SET {column} = {column} WHERE {column} = %s").format(
+            table=table, column=column
+        )
         remove = sql.SQL("DELETE FROM {} WHERE {} = %s").format(table, column)
         assert attempt(connection, change, [victim.id]) == 0
         assert attempt(connection, remove, [victim.id]) == 0
@@ -207,11 +209,10 @@ def test_the_orm_reads_the_bound_tenant_only(pair: Pair, model: Model) -> None:
 def copy_of(admin: psycopg.Connection, model: Model, tenant_id: UUID) -> dict[str, Any]:
     """A row like one that is there, under a new id, in the types that psycopg writes."""
     row = rows_of(admin, model, tenant_id)[0]
-    values = {name: psycopg.types.json.Jsonb(value) if isinstance(value, dict) else value for name, value in row.items()}
-    primary = model._meta.pk.column if model._meta.pk else "id"
+    values = dict(row)
+    primary = str(model._meta.pk.column)
     if primary != tenant_column(model) and model._meta.label != "audit.Entry":
         values[primary] = new_id()
-    for field in model._meta.concrete_fields:
-        if isinstance(field, models.JSONField) and not isinstance(values[field.column], psycopg.types.json.Jsonb):
-            values[field.column] = psycopg.types.json.Jsonb(values[field.column])
+    documents = [str(field.column) for field in model._meta.concrete_fields if isinstance(field, models.JSONField)]
+    values |= {name: psycopg.types.json.Jsonb(row[name]) for name in documents}
     return values

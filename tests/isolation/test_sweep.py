@@ -56,23 +56,31 @@ MUTANTS: dict[str, tuple[str, str]] = {
     "public column": ("GRANT SELECT (name) ON keys_key TO PUBLIC", f"{KEY}SELECT on the column name"),
     "owner's login for a stranger": ("CREATE ROLE stranger; GRANT byok_owner TO stranger", "stranger: an unknown role"),
     "nullable tenant": (
-        "ALTER TABLE keys_ratewindow DROP CONSTRAINT keys_ratewindow_pkey; "
-        "ALTER TABLE keys_ratewindow ALTER COLUMN tenant_id DROP NOT NULL",
+        (
+            "ALTER TABLE keys_ratewindow DROP CONSTRAINT keys_ratewindow_pkey; "
+            "ALTER TABLE keys_ratewindow ALTER COLUMN tenant_id DROP NOT NULL"
+        ),
         "keys_ratewindow: no column tenant_id",
     ),
     "foreign key across tenants": (
-        "ALTER TABLE keys_key ADD UNIQUE (id); "
-        "ALTER TABLE keys_grant ADD CONSTRAINT across FOREIGN KEY (key_id) REFERENCES keys_key (id)",
+        (
+            "ALTER TABLE keys_key ADD UNIQUE (id); "
+            "ALTER TABLE keys_grant ADD CONSTRAINT across FOREIGN KEY (key_id) REFERENCES keys_key (id)"
+        ),
         "keys_grant: the foreign key across",
     ),
     "foreign key crosswise": (
-        "ALTER TABLE keys_key ADD UNIQUE (id, tenant_id); ALTER TABLE keys_grant ADD CONSTRAINT across "
-        "FOREIGN KEY (tenant_id, key_id) REFERENCES keys_key (id, tenant_id) NOT VALID",
+        (
+            "ALTER TABLE keys_key ADD UNIQUE (id, tenant_id); ALTER TABLE keys_grant ADD CONSTRAINT across "
+            "FOREIGN KEY (tenant_id, key_id) REFERENCES keys_key (id, tenant_id) NOT VALID"
+        ),
         "keys_grant: the foreign key across to keys_key crosses",
     ),
     "foreign key not validated": (
-        "ALTER TABLE keys_grant ADD CONSTRAINT later FOREIGN KEY (tenant_id, key_id) "
-        "REFERENCES keys_key (tenant_id, id) NOT VALID",
+        (
+            "ALTER TABLE keys_grant ADD CONSTRAINT later FOREIGN KEY (tenant_id, key_id) "
+            "REFERENCES keys_key (tenant_id, id) NOT VALID"
+        ),
         "keys_grant: the foreign key later was never",
     ),
     "new table": ("CREATE TABLE forgotten (id uuid PRIMARY KEY)", "forgotten: row-level security"),
@@ -81,8 +89,11 @@ MUTANTS: dict[str, tuple[str, str]] = {
         "forgotten: row-level security",
     ),
     "partition with rights of its own": (
-        "CREATE TABLE parts (tenant_id uuid NOT NULL) PARTITION BY HASH (tenant_id); "
-        "CREATE TABLE part PARTITION OF parts FOR VALUES WITH (MODULUS 1, REMAINDER 0); GRANT SELECT ON part TO byok_app",
+        (
+            "CREATE TABLE parts (tenant_id uuid NOT NULL) PARTITION BY HASH (tenant_id); "
+            "CREATE TABLE part PARTITION OF parts FOR VALUES WITH (MODULUS 1, REMAINDER 0); "
+            "GRANT SELECT ON part TO byok_app"
+        ),
         "part: a partition",
     ),
     "another schema": ("CREATE SCHEMA attic; CREATE TABLE attic.keys (id uuid)", "keys: in the unknown schema"),

@@ -1,4 +1,4 @@
-"""Every address of a tenant × the wrong tenant: answered exactly as if the thing did not exist."""
+"""Every address of a tenant and the wrong tenant: answered exactly as if the thing did not exist."""
 
 from __future__ import annotations
 
@@ -11,7 +11,16 @@ from django.test import Client
 
 from byok_portal.boundary.permissions import TOKEN_PERMISSIONS
 from tests.isolation.populated import rows_of, tenant_models
-from tests.isolation.routes import API, NO_IDENTIFIER, WEB, Route, list_all_texts, list_routes, random_arguments, real_arguments
+from tests.isolation.routes import (
+    API,
+    NO_IDENTIFIER,
+    WEB,
+    Route,
+    list_all_texts,
+    list_routes,
+    random_arguments,
+    real_arguments,
+)
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -26,15 +35,18 @@ if TYPE_CHECKING:
     Asker = Callable[[str, str], HttpResponse]
 
 ROUTES = list_routes()
-each_route = pytest.mark.parametrize("route", [pytest.param(route, id=f"{route.name} {route.text}") for route in ROUTES])
+each_route = pytest.mark.parametrize(
+    "route", [pytest.param(route, id=f"{route.name} {route.text}") for route in ROUTES]
+)
 WEB_METHODS = ("GET", "POST")
 API_METHODS = ("GET", "POST", "DELETE")
 
 # What an answer may hold that differs from one request to the next, whatever was asked for.
 _CHANGING = re.compile(
-    rb'"instance":\s*"[^"]*"|name="csrfmiddlewaretoken" value="[^"]*"|csrfToken": "[^"]*"|X-CSRFToken&quot;: &quot;[^&]*'
+    rb'"(?:instance|audit_id)":\s*"[^"]*"|name="csrfmiddlewaretoken" value="[^"]*"|csrfToken": "[^"]*"'
+    rb"|X-CSRFToken&quot;: &quot;[^&]*"
 )
-_CHANGING_HEADERS = frozenset({"X-Request-Id", "Date"})
+_CHANGING_HEADERS = frozenset({"X-Request-Id", "Date", "Audit-Id"})
 BODY: dict[str, Any] = {
     "scope": "secrets:read",
     "purpose": "report",

@@ -92,6 +92,8 @@ def test_a_tenant_brings_a_key_a_service_uses_it_and_offboarding_ends_it(  # noq
             },
         )
     )
+    row = admin_connection.execute("SELECT id FROM tenants_consumer WHERE tenant_id = %s", [tenant_id]).fetchone()
+    consumer_id = row[0] if row else None
     bearer = {"Authorization": f"Bearer {token}"}
 
     # 2. The owner invites a backup, then registers a key with a chosen scope and a real token.
@@ -138,7 +140,7 @@ def test_a_tenant_brings_a_key_a_service_uses_it_and_offboarding_ends_it(  # noq
     owner.post(
         f"{key}grant/",
         {
-            "consumer": "report-service",
+            "consumer": consumer_id,
             "scope": ["secrets:read"],
             "delivery": ["decision", "lease", "broker"],
             "days": "30",
@@ -196,7 +198,7 @@ def test_a_tenant_brings_a_key_a_service_uses_it_and_offboarding_ends_it(  # noq
     third = world.bao_token()
     owner.post(form, {**registration, "name": "Last one", "secret": third.token})
     owner.post(f"/t/{acme}/keys/last-one/activate/", {"accept_excess": "on", "note": "Reader policy"})
-    grant = {"consumer": "report-service", "scope": ["secrets:read"], "delivery": ["decision"], "days": "5"}
+    grant = {"consumer": consumer_id, "scope": ["secrets:read"], "delivery": ["decision"], "days": "5"}
     owner.post(
         f"/t/{acme}/keys/last-one/grant/", {**grant, "networks": "", "rate_per_minute": "", "reason": "Last"}
     )

@@ -11,7 +11,7 @@ if TYPE_CHECKING:
     from playwright.sync_api import APIRequestContext, APIResponse, Playwright
 
 _TOKEN = re.compile(r'name="csrfmiddlewaretoken" value="([^"]+)"')
-_ONCE = re.compile(r'id="once-value"[^>]*>([^<]+)<')
+_ONCE = re.compile(r'class="once"[\s\S]*?<pre[^>]*>([^<]+)<')
 
 
 @dataclass(slots=True)

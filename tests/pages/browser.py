@@ -4,20 +4,24 @@ from __future__ import annotations
 
 import re
 from datetime import timedelta
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Protocol
 
 from django.test import Client
 from django.urls import reverse
 from django.utils import timezone
 
 if TYPE_CHECKING:
-    from django.http import HttpResponse
-
     from byok_portal.quickstart.openbao_admin import BaoToken
     from tenants.models import User
     from tests.world import Cast, World
 
 BACKEND = "allauth.account.auth_backends.AuthenticationBackend"
+
+
+class Page(Protocol):
+    """What the test client answers with."""
+
+    content: bytes
 
 
 def sign_in(user: User) -> Client:
@@ -32,7 +36,7 @@ def at(name: str, cast: Cast, *more: object) -> str:
     return reverse(name, args=[cast.slug, *more])
 
 
-def text_of(answer: HttpResponse) -> str:
+def text_of(answer: Page) -> str:
     """The page without its tags and with single spaces."""
     return re.sub(r"\s+", " ", re.sub(r"<[^>]+>", " ", answer.content.decode()))
 

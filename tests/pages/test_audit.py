@@ -22,9 +22,7 @@ def busy(world: World) -> Cast:
     cast = world.tenant()
     with world.bound(cast):
         for number in range(60):
-            consumers.register(
-                actor=cast.actor, name=f"Worker {number}", kind="service", environment="production"
-            )
+            consumers.register(actor=cast.actor, name=f"Worker {number}", kind="service", environment="production")
     world.sequence()
     return cast
 

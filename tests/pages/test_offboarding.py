@@ -16,9 +16,7 @@ def test_the_end_of_a_tenant_can_be_watched(world: World) -> None:
     cast = world.tenant()
     with world.bound(cast):
         for number in range(230):
-            consumers.register(
-                actor=cast.actor, name=f"Worker {number}", kind="service", environment="production"
-            )
+            consumers.register(actor=cast.actor, name=f"Worker {number}", kind="service", environment="production")
     browser, address = sign_in(cast.owner), at("tenants:offboarding", cast)
     staff = world.staff_actor()
     assert browser.get(address).status_code == 404

@@ -1,7 +1,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 from uuid import UUID, uuid4
 
 import pytest
@@ -15,6 +15,7 @@ from tests.ui.markup import Markup
 from tests.world import PASSWORD
 
 if TYPE_CHECKING:
+    from tenants.models import User
     from tests.world import Cast, World
 
 OWNER, CUSTODIAN, APPROVER, AUDITOR = "owner", "custodian", "approver", "auditor"
@@ -69,9 +70,9 @@ class Stage:
 
 
 @pytest.fixture(scope="module")
-def stage(world_setup: World, django_db_blocker: pytest.FixtureRequest) -> Stage:
+def stage(world_setup: World, django_db_blocker: Any) -> Stage:
     world = world_setup
-    with django_db_blocker.unblock():  # type: ignore[attr-defined]
+    with django_db_blocker.unblock():
         cast = world.tenant()
         user = world.name("user")
         key = world.key(cast, token=world.bao_token(user))
@@ -79,11 +80,7 @@ def stage(world_setup: World, django_db_blocker: pytest.FixtureRequest) -> Stage
         grant = world.grant(cast, key, credential)
         world.sequence()
         with world.inside(cast):
-            event = (
-                Entry.objects.filter(tenant_id=cast.id)
-                .order_by("-tseq")
-                .values_list("event_id", flat=True)[0]
-            )
+            event = Entry.objects.filter(tenant_id=cast.id).order_by("-tseq").values_list("event_id", flat=True)[0]
         people = {OWNER: cast.owner, AUDITOR: cast.auditor}
         people |= {role: join(world, cast, role) for role in (CUSTODIAN, APPROVER)}
         arguments: dict[str, object] = {
@@ -97,7 +94,7 @@ def stage(world_setup: World, django_db_blocker: pytest.FixtureRequest) -> Stage
         return Stage(cast, {role: sign_in(person) for role, person in people.items()}, arguments)
 
 
-def join(world: World, cast: Cast, role: str) -> object:
+def join(world: World, cast: Cast, role: str) -> User:
     from tenants.services import members  # noqa: PLC0415  # settings must be ready
 
     with world.bound(cast):
@@ -149,17 +146,13 @@ def test_another_tenant_a_missing_one_and_a_missing_id_get_the_same_bytes(
     "name",
     [name for name, (roles, _) in PAGES.items() if AUDITOR not in roles and not name.startswith("audit:")],
 )
-def test_a_forged_post_of_an_auditor_changes_nothing_and_is_recorded(
-    world: World, stage: Stage, name: str
-) -> None:
+def test_a_forged_post_of_an_auditor_changes_nothing_and_is_recorded(world: World, stage: Stage, name: str) -> None:
     answer = stage.browsers[AUDITOR].post(stage.address(name))
     assert answer.status_code == 403
     world.sequence()
     wanted = {row.name for row in operations.REGISTRY.values() if row.page == name}
     with world.inside(stage.cast):
-        newest = Entry.objects.filter(tenant_id=stage.cast.id, actor_id=stage.cast.auditor.pk).order_by(
-            "-tseq"
-        )[0]
+        newest = Entry.objects.filter(tenant_id=stage.cast.id, actor_id=stage.cast.auditor.pk).order_by("-tseq")[0]
     assert (newest.action in wanted, newest.outcome) == (True, "denied")
 
 

@@ -1,6 +1,6 @@
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.test import Client
 
@@ -8,12 +8,10 @@ from keys.models import Key
 from tests.pages.browser import at, registration, sign_in, text_of
 
 if TYPE_CHECKING:
-    from django.http import HttpResponse
-
     from tests.world import Cast, Credential, World
 
 
-def use(cast: Cast, key: Key, credential: Credential, scope: str = "secrets:read") -> HttpResponse:
+def use(cast: Cast, key: Key, credential: Credential, scope: str = "secrets:read") -> Any:
     return Client(headers=credential.headers).post(
         f"/api/v1/tenants/{cast.slug}/keys/{key.slug}/use/",
         {"scope": scope, "purpose": "report"},

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import signal
 import threading
-from typing import Any, ClassVar
+from typing import Any
 
 import structlog
 from django.core.management.base import BaseCommand, CommandParser
@@ -16,8 +16,10 @@ log = structlog.get_logger("byok.sequencer")
 
 
 class Command(BaseCommand):
+    """Runs until told to stop; starts over when the database went away."""
+
     help = "Number audit events: move the inbox into the per-tenant chains."
-    requires_system_checks: ClassVar[list[str]] = []  # it serves no address, so a broken page must not stop it
+    requires_system_checks: list[str] = []  # it serves no address, so a broken page must not stop it
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--once", action="store_true", help="Number what waits now, then exit.")

@@ -23,13 +23,13 @@ AUDITOR = "auditor"
 
 
 class Command(BaseCommand):
+    """Prefers the auditor's login, which sees every chain; the web login sees one tenant at a time."""
+
     help = "Verify the audit log. Exit code 0: intact. 1: faults, each in one sentence. 2: wrong use."
     requires_system_checks: list[str] = []  # an auditor's machine has only its own login
 
     def add_arguments(self, parser: CommandParser) -> None:
-        parser.add_argument(
-            "--tenant", help="Only this tenant's chain: its id, or with the auditor's login its slug."
-        )
+        parser.add_argument("--tenant", help="Only this tenant's chain: its id, or with the auditor's login its slug.")
         parser.add_argument(
             "--json", action="store_true", dest="as_json", help="One JSON document instead of sentences."
         )
@@ -51,17 +51,13 @@ class Command(BaseCommand):
     def _find(self, alias: str, reference: str | None) -> UUID | None:
         tenant_id = parse_id(reference) if reference else None
         if alias == binding.DEFAULT and tenant_id is None:
-            message = (
-                "Without DATABASE_URL_AUDITOR only one tenant at a time can be verified: name it by its id."
-            )
+            message = "Without DATABASE_URL_AUDITOR only one tenant at a time can be verified: name it by its id."
             raise CommandError(message, returncode=2)
         if reference is None or tenant_id is not None:
             return tenant_id
         found = find_tenants(alias, reference)
         if len(found) != 1:
-            message = (
-                f"The log has {len(found)} tenants that were opened as {reference!r}: name one by its id."
-            )
+            message = f"The log has {len(found)} tenants that were opened as {reference!r}: name one by its id."
             raise CommandError(message, returncode=2)
         return found[0]
 
