@@ -65,14 +65,9 @@ def list_members() -> QuerySet[Membership]:
     return Membership.objects.select_related("user").order_by("user__email")
 
 
-def find_active_member(user_id: UUID) -> Membership | None:
-    """The active membership of a person who may sign in, or None."""
-    return Membership.objects.filter(user_id=user_id, is_active=True, user__is_active=True).first()
-
-
 def list_owner_candidates() -> QuerySet[User]:
-    """People who may be accountable for a key: active members."""
-    members = Membership.objects.filter(is_active=True).values("user_id")
+    """People who may be accountable for a key: active members whose role can act. An auditor only reads."""
+    members = Membership.objects.filter(is_active=True).exclude(role=Role.AUDITOR).values("user_id")
     return User.objects.filter(id__in=members, is_active=True).order_by("email")
 
 

@@ -34,7 +34,6 @@ _KEY_WORDS: Final = {
     KeyState.REVOKED: gettext_lazy("Revoked"),
     KeyState.COMPROMISED: gettext_lazy("Compromised"),
 }
-_UPSTREAM_CSS: Final = {UpstreamStatus.REVOKED_CONFIRMED: "revoked"}
 
 
 def provider_of(provider: Provider) -> dict[str, str]:
@@ -131,6 +130,7 @@ def grant_state(grant: Grant) -> tuple[str, str]:
 def version_of(version: KeyVersion, provider: str) -> dict[str, Any]:
     """One row of the versions table."""
     is_current = version.state in {VersionState.ACTIVE, VersionState.SUSPENDED}
+    upstream = _upstream_state(version)
     return {
         "number": version.number,
         "status": "draining" if version.state == VersionState.SUPERSEDED else version.state,
@@ -139,11 +139,20 @@ def version_of(version: KeyVersion, provider: str) -> dict[str, Any]:
         "is_current": is_current,
         "made_current_at": version.activated_at,
         "drains_until": version.drain_until if version.state == VersionState.SUPERSEDED else None,
-        "upstream_status": _UPSTREAM_CSS.get(UpstreamStatus(version.upstream_status), version.upstream_status),
-        "upstream_label": version.get_upstream_status_display(),
+        "upstream_status": upstream[0],
+        "upstream_label": upstream[1],
         "upstream_checked_at": version.upstream_checked_at,
         "ended_label": word_end(version, provider),
     }
+
+
+def _upstream_state(version: KeyVersion) -> tuple[str, str]:
+    """Css name and word. After an end here, the last good probe is no answer to whether it is dead there."""
+    if version.upstream_status == UpstreamStatus.REVOKED_CONFIRMED:
+        return "revoked", str(version.get_upstream_status_display())
+    if version.ended_at is not None:
+        return ("attention", _("Left to people")) if version.upstream_note else ("waiting", _("Not confirmed"))
+    return version.upstream_status, str(version.get_upstream_status_display())
 
 
 def word_end(version: KeyVersion, provider: str) -> str:

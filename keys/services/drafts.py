@@ -14,7 +14,7 @@ from keys.services.catalogue import entry_of
 from keys.states import Custody
 from keys.upstream.endpoints import validate_endpoint
 from tenants import rules
-from tenants.selectors import find_active_member
+from tenants.selectors import list_owner_candidates
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -155,12 +155,14 @@ def _endpoint(value: str, entry: ProviderEntry, provider: Provider) -> str:
 
 def _member(reference: str, name: str) -> UUID:
     user_id = parse_id(reference)
-    member = find_active_member(user_id) if user_id else None
-    if member is None:
+    person = list_owner_candidates().filter(id=user_id).first() if user_id else None
+    if person is None:
         raise InvalidInput(
-            f"{rules.label(name)} must be an active member of this tenant.", code="not_a_member", field=name
+            f"{rules.label(name)} must be an active member of this tenant who can act, so not an auditor.",
+            code="not_a_member",
+            field=name,
         )
-    return member.user_id
+    return person.pk
 
 
 def _justification(value: str, scopes: list[str], entry: ProviderEntry) -> str:
