@@ -6,6 +6,8 @@ from django.apps import AppConfig
 
 
 class AuditConfig(AppConfig):
+    """Wires the app into the boundary when the registry is ready."""
+
     name = "audit"
 
     def ready(self) -> None:

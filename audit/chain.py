@@ -37,7 +37,7 @@ class ChainFault(StrEnum):
     MALFORMED = "malformed"
 
 
-class ChainBroken(IntegrityError):  # noqa: N818  # a finding that auditors read, named in their words
+class ChainBroken(IntegrityError):  # a finding that auditors read, named in their words
     """A chain does not verify. `seq` is the number that was due when the fault showed."""
 
     code = "chain_broken"

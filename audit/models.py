@@ -11,6 +11,8 @@ from django.db import models
 
 
 class Outcome(models.TextChoices):
+    """What came of an attempt."""
+
     ALLOWED = "allowed", "Allowed"
     DENIED = "denied", "Denied"
     FAILED = "failed", "Failed"
@@ -33,9 +35,7 @@ class InboxEvent(models.Model):
 class Entry(models.Model):
     """One numbered audit record. `leaf` is what counts; the other columns are read from it, for filters."""
 
-    idx = models.BigIntegerField(
-        primary_key=True, help_text="Position in the log of this installation, from 0."
-    )
+    idx = models.BigIntegerField(primary_key=True, help_text="Position in the log of this installation, from 0.")
     tenant_id = models.UUIDField()
     tseq = models.BigIntegerField(help_text="Position in the tenant's own chain, from 1, without gaps.")
     event_id = models.UUIDField()
@@ -95,9 +95,7 @@ class LogState(models.Model):
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1)
     size = models.BigIntegerField(default=0)
-    waiting = models.BigIntegerField(
-        default=0, help_text="Events that the sequencer refused; they stay in the inbox."
-    )
+    waiting = models.BigIntegerField(default=0, help_text="Events that the sequencer refused; they stay in the inbox.")
     beat_at = models.DateTimeField()
 
     class Meta:

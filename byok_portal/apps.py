@@ -7,9 +7,13 @@ from django.contrib.admin.apps import AdminConfig
 
 
 class PortalConfig(AppConfig):
+    """Commands of the composition."""
+
     name = "byok_portal"
     label = "byok_portal"
 
 
 class StaffSiteConfig(AdminConfig):
+    """Django admin with the portal's own site."""
+
     default_site = "byok_portal.boundary.staff.StaffSite"

@@ -98,9 +98,7 @@ def _build(server: BaoServer) -> dict[str, Any]:
             "billing/",
         ),
     ]
-    globex_keys = [
-        _key(globex, server, "Market data", tokens["globex-reports"], ("secrets:read",), "reports/")
-    ]
+    globex_keys = [_key(globex, server, "Market data", tokens["globex-reports"], ("secrets:read",), "reports/")]
     issued = [
         _consumer(staff_actor, acme, "report-service", acme_keys[0]),
         _consumer(staff_actor, globex, "market-service", globex_keys[0]),
@@ -147,9 +145,7 @@ def _allow_private(staff: Actor) -> None:
     with binding.use_alias(binding.STAFF):
         provider = selectors.get_provider("openbao")
     with binding.bind_tenant(PLATFORM):
-        catalogue.edit_provider(
-            actor=staff, provider_id=provider.id, is_enabled=True, allow_private_networks=True
-        )
+        catalogue.edit_provider(actor=staff, provider_id=provider.id, is_enabled=True, allow_private_networks=True)
 
 
 def _tenant(staff: Actor, name: str, slug: str) -> _Tenant:
@@ -173,9 +169,7 @@ def _accept(tenant: Tenant, issued: members.IssuedInvitation, password: str, nam
     return members.accept(actor=actor, plaintext=issued.plaintext, password=Secret(password), name=name)
 
 
-def _key(
-    place: _Tenant, server: BaoServer, name: str, token: str, scopes: tuple[str, ...], prefix: str
-) -> Key:
+def _key(place: _Tenant, server: BaoServer, name: str, token: str, scopes: tuple[str, ...], prefix: str) -> Key:
     draft = KeyDraft(
         provider="openbao",
         name=name,
@@ -222,9 +216,7 @@ def _consumer(staff: Actor, place: _Tenant, name: str, key: Key) -> dict[str, st
             origin=_PLACE,
         )
         for scope in (*["secrets:read"] * 12, "secrets:write"):
-            uses.use(
-                actor=actor, token_id=token.id, key_reference=key.slug, scope=scope, purpose="nightly report"
-            )
+            uses.use(actor=actor, token_id=token.id, key_reference=key.slug, scope=scope, purpose="nightly report")
     return {"name": name, "tenant": place.tenant.slug, "token": issued.plaintext.reveal_text()}
 
 

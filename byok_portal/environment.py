@@ -1,4 +1,4 @@
-"""The quick start's own settings: made once on `manage.py up`, read by every later command. Never used in production."""
+"""The quick start's own settings: made once on `manage.py up`, read by every later command. Never for production."""
 
 from __future__ import annotations
 
@@ -26,9 +26,7 @@ def cluster() -> Cluster:
 def load(*, prepare: bool) -> None:
     """Put the settings into the process's environment. `prepare` starts PostgreSQL and makes what is missing."""
     if not prepare and not _settings_file().exists():
-        sys.exit(
-            "No settings: set DATABASE_URL and SECRET_KEY, or run `make run` once to set up a quick start."
-        )
+        sys.exit("No settings: set DATABASE_URL and SECRET_KEY, or run `make run` once to set up a quick start.")
     server = cluster()
     server.start()
     settings = _prepare(server) if prepare else _read()

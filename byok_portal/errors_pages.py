@@ -23,9 +23,7 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
     """A request that Django refuses to read. One that is too big is named: people paste whole files."""
-    error: errors.PortalError = errors.InvalidInput(
-        "The request could not be read.", code="malformed_request"
-    )
+    error: errors.PortalError = errors.InvalidInput("The request could not be read.", code="malformed_request")
     error.status = 400
     if isinstance(exception, RequestDataTooBig):
         error = errors.InvalidInput(

@@ -1,4 +1,4 @@
-"""`/healthz`: this process answers. `/readyz`: what it needs is there. Both say nothing to strangers but a word each."""
+"""`/healthz`: this process answers. `/readyz`: what it needs is there. Neither tells a stranger more than a word."""
 
 from __future__ import annotations
 

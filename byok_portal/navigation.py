@@ -50,9 +50,7 @@ def _tenant(place: Place) -> dict[str, str]:
 def _nav(place: Place, section: str) -> Any:
     items: list[tuple[str, Any, str, str, Permission]] = list(_ITEMS)
     if place.state in _ENDING:
-        items.append(
-            ("offboarding", _("Offboarding"), "door-open", "tenants:offboarding", Permission.TENANT_READ)
-        )
+        items.append(("offboarding", _("Offboarding"), "door-open", "tenants:offboarding", Permission.TENANT_READ))
     for name, label, icon, url_name, permission in items:
         if permission in ROLE_PERMISSIONS[place.role]:
             url = reverse(url_name, args=[place.slug])

@@ -48,9 +48,7 @@ def _database(url: str, **options: Any) -> dict[str, Any]:
     }
 
 
-DATABASES = {
-    "default": _database(env.str("DATABASE_URL", default=_BUILD_URL if BUILD else environ.Env.NOTSET))
-}
+DATABASES = {"default": _database(env.str("DATABASE_URL", default=_BUILD_URL if BUILD else environ.Env.NOTSET))}
 for _alias in ("staff", "sequencer", "auditor"):
     if _url := env.str(f"DATABASE_URL_{_alias.upper()}", default=""):
         DATABASES[_alias] = _database(_url)

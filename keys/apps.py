@@ -7,6 +7,8 @@ from django.db.models.signals import post_migrate
 
 
 class KeysConfig(AppConfig):
+    """Wires the app into the boundary when the registry is ready."""
+
     name = "keys"
 
     def ready(self) -> None:

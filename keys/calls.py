@@ -106,9 +106,7 @@ class CallPattern:
     @property
     def variables(self) -> frozenset[str]:
         """The names between braces, without dots."""
-        return frozenset(
-            _variable(part)[0] for segment in self.segments for part in segment if part[0] == "{"
-        )
+        return frozenset(_variable(part)[0] for segment in self.segments for part in segment if part[0] == "{")
 
     def matches(self, method: str, path: str, parameters: Mapping[str, str], query: str = "") -> bool:
         """Whether this pattern allows the call. Unsafe paths and queries never match."""
@@ -125,9 +123,7 @@ class CallPattern:
 
     def _lists(self) -> bool:
         # Only listings may end in a slash: OpenBao adds it itself, so both spellings are the same call.
-        return self.method in {"LIST", "SCAN"} or any(
-            not c.forbidden and c.name == "list" for c in self.conditions
-        )
+        return self.method in {"LIST", "SCAN"} or any(not c.forbidden and c.name == "list" for c in self.conditions)
 
     def _bind(self, parameters: Mapping[str, str]) -> list[str]:
         """The template as plain segments, `{name}` for one segment and `{...}` for the tail."""

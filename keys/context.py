@@ -95,9 +95,7 @@ def _loaded(row: dict[str, Any]) -> Loaded:
 def _consumer(row: dict[str, Any]) -> ConsumerFacts | None:
     if row.get("consumer_id") is None:
         return None
-    return ConsumerFacts(
-        row["consumer_id"], Environment(row["consumer_environment"]), bool(row["consumer_live"])
-    )
+    return ConsumerFacts(row["consumer_id"], Environment(row["consumer_environment"]), bool(row["consumer_live"]))
 
 
 def _key(row: dict[str, Any]) -> KeyFacts | None:

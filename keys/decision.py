@@ -157,9 +157,7 @@ def decide(context: UseContext, request: UseRequest, now: datetime) -> Decision:
     return _answer(Code.ALLOWED, case)
 
 
-def _choose_version(
-    versions: tuple[VersionFacts, ...], *, asked: int | None, now: datetime
-) -> VersionFacts | None:
+def _choose_version(versions: tuple[VersionFacts, ...], *, asked: int | None, now: datetime) -> VersionFacts | None:
     offered = [version for version in versions if asked is None or version.number == asked]
     usable = [
         version

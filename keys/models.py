@@ -36,6 +36,8 @@ def state_check(words: Any, name: str) -> models.CheckConstraint:
 
 
 class UpstreamStatus(models.TextChoices):
+    """What the provider said when we last looked. Not our state."""
+
     UNKNOWN = "unknown", "Not checked"
     VALID = "valid", "Valid"
     INVALID = "invalid", "Invalid"
@@ -44,6 +46,8 @@ class UpstreamStatus(models.TextChoices):
 
 
 class Exposure(models.TextChoices):
+    """Whether strangers may know the material."""
+
     NONE = "none", "None"
     SUSPECTED = "suspected", "Suspected"
     CONFIRMED = "confirmed", "Confirmed"
@@ -55,9 +59,7 @@ class Provider(models.Model):
     id = models.UUIDField(primary_key=True, default=new_id, editable=False)
     slug = models.CharField(max_length=60, unique=True, validators=[SLUG])
     name = models.CharField(max_length=80)
-    source = models.CharField(
-        max_length=10, choices=[("catalogue", "Catalogue"), ("staff", "Added by staff")]
-    )
+    source = models.CharField(max_length=10, choices=[("catalogue", "Catalogue"), ("staff", "Added by staff")])
     document = models.JSONField()
     digest = models.CharField(max_length=64)
     is_enabled = models.BooleanField(default=True)
@@ -120,9 +122,7 @@ class Key(TenantModel):
     environment = models.CharField(max_length=12, choices=choices_of(Environment))
     custody = models.CharField(max_length=12, choices=choices_of(Custody), default=Custody.SEALED)
     purpose = models.CharField(max_length=300)
-    owner = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, db_constraint=False, related_name="+"
-    )
+    owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, db_constraint=False, related_name="+")
     backup_owner = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, db_constraint=False, related_name="+"
     )
@@ -139,9 +139,7 @@ class Key(TenantModel):
     class Meta:
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["tenant", "slug"], name="keys_key_slug"),
-            models.CheckConstraint(
-                condition=~models.Q(owner=models.F("backup_owner")), name="keys_key_two_owners"
-            ),
+            models.CheckConstraint(condition=~models.Q(owner=models.F("backup_owner")), name="keys_key_two_owners"),
             state_check(KeyState, "keys_key_state"),
         ]
         indexes: ClassVar = [models.Index(fields=["tenant", "-created_at", "-id"], name="keys_key_recent")]
@@ -168,9 +166,7 @@ class KeyVersion(TenantModel):
     end_reason = models.CharField(max_length=30, blank=True, choices=choices_of(RevocationReason))
     was_compromised = models.BooleanField(default=False)
     exposure = models.CharField(max_length=10, choices=Exposure.choices, default=Exposure.NONE)
-    upstream_status = models.CharField(
-        max_length=20, choices=UpstreamStatus.choices, default=UpstreamStatus.UNKNOWN
-    )
+    upstream_status = models.CharField(max_length=20, choices=UpstreamStatus.choices, default=UpstreamStatus.UNKNOWN)
     upstream_checked_at = models.DateTimeField(null=True, blank=True)
     upstream_note = models.CharField(max_length=300, blank=True)
     revoke_evidence = models.JSONField(
@@ -221,9 +217,7 @@ class Material(TenantModel):
     blob = models.BinaryField()
 
     class Meta:
-        constraints: ClassVar = [
-            models.UniqueConstraint(fields=["tenant", "version"], name="keys_material_once")
-        ]
+        constraints: ClassVar = [models.UniqueConstraint(fields=["tenant", "version"], name="keys_material_once")]
 
     def __str__(self) -> str:
         return f"material of {self.version_id}"
@@ -278,9 +272,7 @@ class Grant(TenantModel):
                 condition=models.Q(state__in=["requested", "active"]),
                 name="keys_grant_one_live",
             ),
-            models.CheckConstraint(
-                condition=models.Q(expires_at__gt=models.F("starts_at")), name="keys_grant_period"
-            ),
+            models.CheckConstraint(condition=models.Q(expires_at__gt=models.F("starts_at")), name="keys_grant_period"),
             state_check(GrantState, "keys_grant_state"),
         ]
         indexes: ClassVar = [models.Index(fields=["tenant", "consumer"], name="keys_grant_consumer")]
@@ -297,9 +289,7 @@ class RateWindow(TenantModel):
     uses = models.PositiveIntegerField(default=0)
 
     class Meta:
-        constraints: ClassVar = [
-            models.UniqueConstraint(fields=["tenant", "grant", "minute"], name="keys_rate_once")
-        ]
+        constraints: ClassVar = [models.UniqueConstraint(fields=["tenant", "grant", "minute"], name="keys_rate_once")]
 
     def __str__(self) -> str:
         return f"{self.uses} in {self.minute:%H:%M}"

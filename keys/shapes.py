@@ -43,12 +43,7 @@ def recognise(plaintext: Secret, catalogue: Mapping[str, ProviderEntry]) -> list
         text = _check_form(plaintext)
     except InvalidInput:
         return []
-    return [
-        Match(slug, shape)
-        for slug, entry in catalogue.items()
-        for shape in entry.shapes
-        if _fits(text, shape)
-    ]
+    return [Match(slug, shape) for slug, entry in catalogue.items() for shape in entry.shapes if _fits(text, shape)]
 
 
 def check_shape(
@@ -77,9 +72,7 @@ def check_shape(
         )
     if entry.shapes:
         known = ", ".join(dict.fromkeys(each.label for each in entry.shapes))
-        raise _refuse(
-            "unknown_shape", f"This does not look like any {entry.name} credential that we know ({known})"
-        )
+        raise _refuse("unknown_shape", f"This does not look like any {entry.name} credential that we know ({known})")
     return None
 
 
@@ -100,13 +93,9 @@ def _check_form(plaintext: Secret) -> str:
     if len(raw) > MAX_BYTES:
         raise _refuse("secret_too_long", "The secret is longer than 16 KiB")
     if _CONTROL.search(raw):
-        raise _refuse(
-            "secret_has_control_characters", "The secret holds a line break or another control character"
-        )
+        raise _refuse("secret_has_control_characters", "The secret holds a line break or another control character")
     if b" " in raw:
-        raise _refuse(
-            "secret_has_spaces", "The secret holds a space; check that nothing else was copied with it"
-        )
+        raise _refuse("secret_has_spaces", "The secret holds a space; check that nothing else was copied with it")
     if not raw.isascii():
         raise _refuse("secret_not_ascii", "The secret holds characters that no provider uses; copy it again")
     return raw.decode("ascii")
@@ -118,17 +107,13 @@ def _check_mode(shape: Shape, entry: ProviderEntry, environment: str) -> None:
     if shape.mode == "test" and environment == PRODUCTION:
         raise _refuse("mode_mismatch", f"This is a test-mode {entry.name} key; production needs a live one")
     if shape.mode == "live" and environment != PRODUCTION:
-        raise _refuse(
-            "mode_mismatch", f"This is a live {entry.name} key; use a test-mode one outside production"
-        )
+        raise _refuse("mode_mismatch", f"This is a live {entry.name} key; use a test-mode one outside production")
 
 
 def _check_checksum(text: str, entry: ProviderEntry) -> None:
     """The right form with the wrong checksum is a typing or copying error: say so."""
     if any(shape.checksum and _pattern(shape.pattern).fullmatch(text) for shape in entry.shapes):
-        raise _refuse(
-            "checksum_mismatch", f"The checksum inside this {entry.name} token is wrong; copy it again"
-        )
+        raise _refuse("checksum_mismatch", f"The checksum inside this {entry.name} token is wrong; copy it again")
 
 
 def _fits(text: str, shape: Shape) -> bool:

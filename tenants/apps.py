@@ -6,6 +6,8 @@ from django.apps import AppConfig
 
 
 class TenantsConfig(AppConfig):
+    """Wires the app into the boundary when the registry is ready."""
+
     name = "tenants"
 
     def ready(self) -> None:

@@ -9,11 +9,10 @@ from django.db import models
 from byok_portal.boundary import binding
 from byok_portal.boundary.identifiers import new_id
 
+_Model_co = TypeVar("_Model_co", bound=models.Model, covariant=True)
 
-_Model = TypeVar("_Model", bound=models.Model, covariant=True)
 
-
-class TenantQuerySet(models.QuerySet[_Model]):
+class TenantQuerySet(models.QuerySet[_Model_co]):
     """Rows of the bound tenant."""
 
     def lock(self) -> Self:
@@ -21,16 +20,16 @@ class TenantQuerySet(models.QuerySet[_Model]):
         return self.select_for_update(of=("self",))
 
 
-class TenantManager(models.Manager[_Model]):
+class TenantManager(models.Manager[_Model_co]):
     """Filters by the bound tenant as well as the database does. Staff pages read all tenants as `byok_staff`."""
 
-    def get_queryset(self) -> TenantQuerySet[_Model]:
-        queryset: TenantQuerySet[_Model] = TenantQuerySet(self.model, using=self._db)
+    def get_queryset(self) -> TenantQuerySet[_Model_co]:
+        queryset: TenantQuerySet[_Model_co] = TenantQuerySet(self.model, using=self._db)
         if binding.get_alias() == binding.STAFF or self._db not in (None, binding.DEFAULT):
             return queryset
         return queryset.filter(tenant_id=binding.get_tenant())
 
-    def lock(self) -> TenantQuerySet[_Model]:
+    def lock(self) -> TenantQuerySet[_Model_co]:
         """The bound tenant's rows, locked until the transaction ends."""
         return self.get_queryset().lock()
 

@@ -87,9 +87,7 @@ class Membership(TenantModel):
     is_active = models.BooleanField(default=True)
 
     class Meta:
-        constraints: ClassVar = [
-            models.UniqueConstraint(fields=["tenant", "user"], name="tenants_membership_once")
-        ]
+        constraints: ClassVar = [models.UniqueConstraint(fields=["tenant", "user"], name="tenants_membership_once")]
 
     def __str__(self) -> str:
         return f"{self.user_id} as {self.role}"
@@ -105,9 +103,7 @@ class Invitation(TenantModel):
     used_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
-        constraints: ClassVar = [
-            models.UniqueConstraint(fields=["tenant", "digest"], name="tenants_invitation_once")
-        ]
+        constraints: ClassVar = [models.UniqueConstraint(fields=["tenant", "digest"], name="tenants_invitation_once")]
         indexes: ClassVar = [models.Index(fields=["digest"], name="tenants_invitation_digest")]
 
     def __str__(self) -> str:
@@ -115,6 +111,8 @@ class Invitation(TenantModel):
 
 
 class ConsumerKind(models.TextChoices):
+    """What kind of workload it is."""
+
     SERVICE = "service", "Service"
     AGENT = "agent", "Agent"
     VENDOR = "vendor", "Vendor"
@@ -141,9 +139,7 @@ class Consumer(TenantModel):
     class Meta:
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["tenant", "slug"], name="tenants_consumer_slug"),
-            models.CheckConstraint(
-                condition=models.Q(state__in=["active", "ended"]), name="tenants_consumer_state"
-            ),
+            models.CheckConstraint(condition=models.Q(state__in=["active", "ended"]), name="tenants_consumer_state"),
         ]
 
     def __str__(self) -> str:
@@ -162,9 +158,7 @@ class ConsumerToken(TenantModel):
     revoked_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
-        constraints: ClassVar = [
-            models.UniqueConstraint(fields=["tenant", "digest"], name="tenants_token_once")
-        ]
+        constraints: ClassVar = [models.UniqueConstraint(fields=["tenant", "digest"], name="tenants_token_once")]
         indexes: ClassVar = [
             models.Index(fields=["digest"], name="tenants_token_digest"),
             models.Index(fields=["tenant", "consumer"], name="tenants_token_consumer"),
@@ -217,9 +211,7 @@ class OffboardingStep(TenantModel):
 
     class Meta:
         constraints: ClassVar = [
-            models.UniqueConstraint(
-                fields=["tenant", "offboarding", "position"], name="tenants_step_position"
-            )
+            models.UniqueConstraint(fields=["tenant", "offboarding", "position"], name="tenants_step_position")
         ]
 
     def __str__(self) -> str:

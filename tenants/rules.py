@@ -53,9 +53,7 @@ def slug_from(name: str, *, field: str = "name") -> str:
     """The slug that a name gives. Raises when no letter or digit is left of it."""
     slug = re.sub("[-_]+", "-", slugify(name))[:60].strip("-")
     if not slug:
-        raise InvalidInput(
-            f"{label(field)} needs at least one letter or digit.", code="invalid_slug", field=field
-        )
+        raise InvalidInput(f"{label(field)} needs at least one letter or digit.", code="invalid_slug", field=field)
     return slug
 
 
@@ -65,9 +63,7 @@ def require_email(value: object, *, field: str) -> str:
     try:
         validate_email(text)
     except ValidationError:
-        raise InvalidInput(
-            f"{label(field)} must be an e-mail address.", code="invalid_email", field=field
-        ) from None
+        raise InvalidInput(f"{label(field)} must be an e-mail address.", code="invalid_email", field=field) from None
     return text
 
 
@@ -83,9 +79,7 @@ def require_end_date(value: date | None, *, field: str, required: bool = True) -
     if value <= today:
         raise InvalidInput(f"{label(field)} must be after today.", code="end_date_in_past", field=field)
     if value > today + MAX_PERIOD:
-        raise InvalidInput(
-            f"{label(field)} is at most three years ahead.", code="end_date_too_far", field=field
-        )
+        raise InvalidInput(f"{label(field)} is at most three years ahead.", code="end_date_too_far", field=field)
     return value
 
 
@@ -93,9 +87,7 @@ def require_choice(value: object, choices: Iterable[str], *, field: str) -> str:
     """One of the listed words."""
     known = list(choices)
     if value not in known:
-        raise InvalidInput(
-            f"{label(field)} must be one of: {', '.join(known)}.", code="unknown_choice", field=field
-        )
+        raise InvalidInput(f"{label(field)} must be one of: {', '.join(known)}.", code="unknown_choice", field=field)
     return str(value)
 
 

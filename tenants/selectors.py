@@ -1,4 +1,4 @@
-"""What can be seen of tenants, people and consumers. Reads the bound tenant; raises NotFound alike for missing and foreign."""
+"""What can be seen of tenants, people and consumers. Missing and foreign rows raise NotFound alike."""
 
 from __future__ import annotations
 

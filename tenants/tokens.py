@@ -24,9 +24,7 @@ _CHECKSUM_LENGTH: Final = 6
 _TOKEN_LENGTH: Final = len(TOKEN_PREFIX) + _BODY_LENGTH + _CHECKSUM_LENGTH
 _SHOWN_LENGTH: Final = len(TOKEN_PREFIX) + 4
 _HEADER_MAX: Final = 256
-_TOKEN: Final = re.compile(
-    rf"{TOKEN_PREFIX}([0-9A-Za-z]{{{_BODY_LENGTH}}})([0-9A-Za-z]{{{_CHECKSUM_LENGTH}}})"
-)
+_TOKEN: Final = re.compile(rf"{TOKEN_PREFIX}([0-9A-Za-z]{{{_BODY_LENGTH}}})([0-9A-Za-z]{{{_CHECKSUM_LENGTH}}})")
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,4 +1,4 @@
-"""The database and the cast of every test. Each test commits for real, in tenants of its own; nothing is rolled back."""
+"""The database and the cast of every test. Each test commits, in tenants of its own; nothing is rolled back."""
 
 from __future__ import annotations
 

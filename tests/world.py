@@ -171,9 +171,7 @@ class World:
         from byok_portal.boundary import actors  # noqa: PLC0415
         from byok_portal.boundary.permissions import Role  # noqa: PLC0415
 
-        return actors.person(
-            user.pk, tenant_id=cast.id, role=Role(role), label=user.email, origin=Origin("127.0.0.1")
-        )
+        return actors.person(user.pk, tenant_id=cast.id, role=Role(role), label=user.email, origin=Origin("127.0.0.1"))
 
     def consumer(
         self, cast: Cast, *, environment: str = "production", scopes: tuple[str, ...] = ("key:use",)
@@ -185,14 +183,10 @@ class World:
             consumer = consumers.register(
                 actor=cast.actor, name=self.name("report-service"), kind="service", environment=environment
             )
-            token, issued = consumers.issue_token(
-                actor=cast.actor, consumer_id=consumer.id, days=30, scopes=scopes
-            )
+            token, issued = consumers.issue_token(actor=cast.actor, consumer_id=consumer.id, days=30, scopes=scopes)
         return Credential(consumer, token.id, issued.plaintext.reveal_text())
 
-    def bao_token(
-        self, user: str | None = None, *, policies: tuple[str, ...] = ("report-reader",)
-    ) -> BaoToken:
+    def bao_token(self, user: str | None = None, *, policies: tuple[str, ...] = ("report-reader",)) -> BaoToken:
         """A fresh real token of an OpenBao user (made if new): tokens of one user share the upstream account."""
         name = user or self.name("user")
         self.bao.create_user(name, password=PASSWORD, policies=policies)
@@ -246,9 +240,7 @@ class World:
             "reason": "Nightly report",
         }
         with self.bound(cast):
-            return grants.create(
-                actor=cast.actor, key_id=key.id, draft=grants.GrantDraft(**{**values, **changes})
-            )
+            return grants.create(actor=cast.actor, key_id=key.id, draft=grants.GrantDraft(**{**values, **changes}))
 
     def sequence(self) -> None:
         """Number everything that waits."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 import django_filters
 from rest_framework import serializers
@@ -17,6 +16,8 @@ from byok_portal.boundary.schema_api import PAGING, describe, page_of
 from byok_portal.errors import InvalidInput, NotFound
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from rest_framework.request import Request
 
 

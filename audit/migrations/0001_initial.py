@@ -4,79 +4,99 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
-    dependencies = [
-    ]
+    dependencies = []
 
     operations = [
         migrations.CreateModel(
-            name='InboxEvent',
+            name="InboxEvent",
             fields=[
-                ('event_id', models.UUIDField(primary_key=True, serialize=False)),
-                ('tenant_id', models.UUIDField()),
-                ('body', models.TextField(help_text='Canonical JSON (RFC 8785 profile of audit.canonical), at most 16 KiB.')),
+                ("event_id", models.UUIDField(primary_key=True, serialize=False)),
+                ("tenant_id", models.UUIDField()),
+                (
+                    "body",
+                    models.TextField(help_text="Canonical JSON (RFC 8785 profile of audit.canonical), at most 16 KiB."),
+                ),
             ],
             options={
-                'db_table': 'audit_inbox',
+                "db_table": "audit_inbox",
             },
         ),
         migrations.CreateModel(
-            name='LogState',
+            name="LogState",
             fields=[
-                ('id', models.PositiveSmallIntegerField(default=1, primary_key=True, serialize=False)),
-                ('size', models.BigIntegerField(default=0)),
-                ('waiting', models.BigIntegerField(default=0, help_text='Events that the sequencer refused; they stay in the inbox.')),
-                ('beat_at', models.DateTimeField()),
+                ("id", models.PositiveSmallIntegerField(default=1, primary_key=True, serialize=False)),
+                ("size", models.BigIntegerField(default=0)),
+                (
+                    "waiting",
+                    models.BigIntegerField(
+                        default=0, help_text="Events that the sequencer refused; they stay in the inbox."
+                    ),
+                ),
+                ("beat_at", models.DateTimeField()),
             ],
             options={
-                'db_table': 'audit_logstate',
+                "db_table": "audit_logstate",
             },
         ),
         migrations.CreateModel(
-            name='PrivateDetail',
+            name="PrivateDetail",
             fields=[
-                ('event_id', models.UUIDField(primary_key=True, serialize=False)),
-                ('tenant_id', models.UUIDField()),
-                ('salt', models.BinaryField(max_length=32)),
-                ('data', models.JSONField()),
+                ("event_id", models.UUIDField(primary_key=True, serialize=False)),
+                ("tenant_id", models.UUIDField()),
+                ("salt", models.BinaryField(max_length=32)),
+                ("data", models.JSONField()),
             ],
             options={
-                'db_table': 'audit_private',
+                "db_table": "audit_private",
             },
         ),
         migrations.CreateModel(
-            name='TenantHead',
+            name="TenantHead",
             fields=[
-                ('tenant_id', models.UUIDField(primary_key=True, serialize=False)),
-                ('tseq', models.BigIntegerField()),
-                ('idx', models.BigIntegerField()),
-                ('leaf_hash', models.BinaryField(max_length=32)),
+                ("tenant_id", models.UUIDField(primary_key=True, serialize=False)),
+                ("tseq", models.BigIntegerField()),
+                ("idx", models.BigIntegerField()),
+                ("leaf_hash", models.BinaryField(max_length=32)),
             ],
             options={
-                'db_table': 'audit_tenanthead',
+                "db_table": "audit_tenanthead",
             },
         ),
         migrations.CreateModel(
-            name='Entry',
+            name="Entry",
             fields=[
-                ('idx', models.BigIntegerField(help_text='Position in the log of this installation, from 0.', primary_key=True, serialize=False)),
-                ('tenant_id', models.UUIDField()),
-                ('tseq', models.BigIntegerField(help_text="Position in the tenant's own chain, from 1, without gaps.")),
-                ('event_id', models.UUIDField()),
-                ('leaf', models.TextField(help_text='The exact bytes that are hashed: SHA-256(00 || leaf).')),
-                ('action', models.CharField(max_length=60)),
-                ('outcome', models.CharField(choices=[('allowed', 'Allowed'), ('denied', 'Denied'), ('failed', 'Failed')], max_length=10)),
-                ('actor_kind', models.CharField(max_length=10)),
-                ('actor_id', models.UUIDField()),
-                ('target_kind', models.CharField(max_length=20)),
-                ('target_id', models.UUIDField()),
-                ('occurred_at', models.DateTimeField()),
+                (
+                    "idx",
+                    models.BigIntegerField(
+                        help_text="Position in the log of this installation, from 0.", primary_key=True, serialize=False
+                    ),
+                ),
+                ("tenant_id", models.UUIDField()),
+                ("tseq", models.BigIntegerField(help_text="Position in the tenant's own chain, from 1, without gaps.")),
+                ("event_id", models.UUIDField()),
+                ("leaf", models.TextField(help_text="The exact bytes that are hashed: SHA-256(00 || leaf).")),
+                ("action", models.CharField(max_length=60)),
+                (
+                    "outcome",
+                    models.CharField(
+                        choices=[("allowed", "Allowed"), ("denied", "Denied"), ("failed", "Failed")], max_length=10
+                    ),
+                ),
+                ("actor_kind", models.CharField(max_length=10)),
+                ("actor_id", models.UUIDField()),
+                ("target_kind", models.CharField(max_length=20)),
+                ("target_id", models.UUIDField()),
+                ("occurred_at", models.DateTimeField()),
             ],
             options={
-                'db_table': 'audit_entry',
-                'indexes': [models.Index(fields=['tenant_id', 'target_id', '-tseq'], name='audit_entry_target'), models.Index(fields=['tenant_id', 'actor_id', '-tseq'], name='audit_entry_actor'), models.Index(fields=['tenant_id', 'action', '-tseq'], name='audit_entry_action')],
+                "db_table": "audit_entry",
+                "indexes": [
+                    models.Index(fields=["tenant_id", "target_id", "-tseq"], name="audit_entry_target"),
+                    models.Index(fields=["tenant_id", "actor_id", "-tseq"], name="audit_entry_actor"),
+                    models.Index(fields=["tenant_id", "action", "-tseq"], name="audit_entry_action"),
+                ],
             },
         ),
     ]

@@ -20,6 +20,8 @@ if TYPE_CHECKING:
 
 
 class ActorKind(StrEnum):
+    """Who can act."""
+
     PERSON = "person"
     CONSUMER = "consumer"
     STAFF = "staff"
@@ -61,9 +63,7 @@ def invitee(user_id: UUID, *, tenant_id: UUID, label: str, origin: Origin) -> Ac
     return Actor(ActorKind.PERSON, user_id, tenant_id, frozenset({Permission.MEMBER_ACCEPT}), label, origin)
 
 
-def consumer(
-    consumer_id: UUID, *, tenant_id: UUID, scopes: frozenset[Permission], label: str, origin: Origin
-) -> Actor:
+def consumer(consumer_id: UUID, *, tenant_id: UUID, scopes: frozenset[Permission], label: str, origin: Origin) -> Actor:
     """A workload that presented a live token with these API scopes."""
     return Actor(ActorKind.CONSUMER, consumer_id, tenant_id, scopes & TOKEN_PERMISSIONS, label, origin)
 

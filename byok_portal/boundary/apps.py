@@ -7,6 +7,8 @@ from django.db.models.signals import post_migrate
 
 
 class BoundaryConfig(AppConfig):
+    """Wires the app into the boundary when the registry is ready."""
+
     name = "byok_portal.boundary"
     label = "boundary"
 

@@ -60,5 +60,5 @@ def get() -> Directory:
 
 
 def find_place(user_id: UUID, slug: str) -> Place | None:
-    """This person's place in the tenant with this slug, or None: a missing tenant and a foreign one look alike."""
+    """The person's place in the tenant with this slug, or None: a missing tenant and a foreign one look alike."""
     return next((place for place in get().list_places(user_id) if place.slug == slug), None)

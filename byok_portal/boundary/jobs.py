@@ -115,7 +115,7 @@ def run(tenant_id: str, job_id: str) -> str:
             return _retry(row, error.code)
         except Exception as error:  # a job must settle whatever its function raises
             # Only the type: an exception's text may hold what a provider or a library put there.
-            log.error("job_failed", kind=row.kind, job_id=job_id, error=type(error).__name__, exc_info=True)
+            log.exception("job_failed", kind=row.kind, job_id=job_id, error=type(error).__name__)
             return _retry(row, type(error).__name__)
         return _settle(row, JobState.DONE, "")
 

@@ -10,6 +10,8 @@ from byok_portal.boundary.identifiers import new_id
 
 
 class JobState(models.TextChoices):
+    """Where a job is."""
+
     QUEUED = "queued", "Queued"
     RUNNING = "running", "Running"
     DONE = "done", "Done"
@@ -33,9 +35,7 @@ class Job(models.Model):
     lease_until = models.DateTimeField(null=True, blank=True)
     done_steps = models.PositiveIntegerField(default=0)
     total_steps = models.PositiveIntegerField(default=0)
-    last_error = models.CharField(
-        max_length=300, blank=True, help_text="Error type and code, never its text."
-    )
+    last_error = models.CharField(max_length=300, blank=True, help_text="Error type and code, never its text.")
     created_at = models.DateTimeField(auto_now_add=True)
     finished_at = models.DateTimeField(null=True, blank=True)
 
@@ -50,9 +50,7 @@ class Job(models.Model):
         indexes: ClassVar = [
             models.Index(fields=["tenant_id", "-created_at"], name="boundary_job_tenant_recent"),
             models.Index(fields=["run_after"], condition=models.Q(state="queued"), name="boundary_job_due"),
-            models.Index(
-                fields=["lease_until"], condition=models.Q(state="running"), name="boundary_job_lease"
-            ),
+            models.Index(fields=["lease_until"], condition=models.Q(state="running"), name="boundary_job_lease"),
         ]
 
     def __str__(self) -> str:

@@ -84,8 +84,7 @@ ROLE_PERMISSIONS: Final[dict[Role, frozenset[Permission]]] = {
     Role.CUSTODIAN: _READ
     | {_P.KEY_REGISTER, _P.KEY_PROVE, _P.KEY_ROTATE, _P.KEY_SUSPEND, _P.KEY_WITHDRAW, _P.JOB_READ},
     # An approver decides who may use a key and can stop one, but never handles material.
-    Role.APPROVER: _READ
-    | {_P.KEY_ACTIVATE, _P.GRANT_CREATE, _P.GRANT_END, _P.KEY_SUSPEND, _P.AUDIT_READ, _P.JOB_READ},
+    Role.APPROVER: _READ | {_P.KEY_ACTIVATE, _P.GRANT_CREATE, _P.GRANT_END, _P.KEY_SUSPEND, _P.AUDIT_READ, _P.JOB_READ},
     Role.AUDITOR: _READ | {_P.AUDIT_READ, _P.JOB_READ},
 }
 

@@ -73,11 +73,7 @@ def headers_of(error: errors.PortalError) -> Iterator[tuple[str, str]]:
 
 def _convert(exception: Exception) -> errors.PortalError:
     if isinstance(exception, exceptions.ValidationError):
-        return (
-            errors.InvalidInputs(list(_problems(exception.detail)))
-            if exception.detail
-            else errors.InvalidInput()
-        )
+        return errors.InvalidInputs(list(_problems(exception.detail))) if exception.detail else errors.InvalidInput()
     if isinstance(exception, exceptions.APIException):
         error = errors.PortalError(str(exception.detail), code=_CODES.get(exception.status_code, "error"))
         error.status, error.title = exception.status_code, str(exception.default_detail)
@@ -99,9 +95,7 @@ def _problems(detail: Any, field: str = "") -> Iterator[errors.InvalidInput]:
         for item in detail:
             yield from _problems(item, field)
     else:
-        yield errors.InvalidInput(
-            str(detail), code=getattr(detail, "code", None) or "invalid", field=field or None
-        )
+        yield errors.InvalidInput(str(detail), code=getattr(detail, "code", None) or "invalid", field=field or None)
 
 
 def answer(request: HttpRequest, error: errors.PortalError) -> JsonResponse:

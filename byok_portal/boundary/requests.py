@@ -24,9 +24,7 @@ def origin_of(request: HttpRequest) -> Origin:
 def address_of(request: HttpRequest) -> str:
     """The caller's address as the outermost trusted proxy saw it."""
     trusted = settings.ALLAUTH_TRUSTED_PROXY_COUNT
-    forwarded = [
-        part.strip() for part in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if part.strip()
-    ]
+    forwarded = [part.strip() for part in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if part.strip()]
     if trusted and len(forwarded) >= trusted:
         return str(forwarded[-trusted])
     return str(request.META.get("REMOTE_ADDR", ""))

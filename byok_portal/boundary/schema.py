@@ -44,14 +44,14 @@ class _SqlOperation(Operation):
     def database_forwards(
         self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: Any, to_state: Any
     ) -> None:
-        table = to_state.apps.get_model(app_label, self.name)._meta.db_table
+        table = to_state.apps.get_model(app_label, self.name)._meta.db_table  # noqa: SLF001  # Django's documented API
         for statement in self.forwards(table):
             schema_editor.execute(statement, params=None)
 
     def database_backwards(
         self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: Any, to_state: Any
     ) -> None:
-        table = from_state.apps.get_model(app_label, self.name)._meta.db_table
+        table = from_state.apps.get_model(app_label, self.name)._meta.db_table  # noqa: SLF001  # Django's documented API
         for statement in self.backwards(table):
             schema_editor.execute(statement, params=None)
 
@@ -73,9 +73,7 @@ class TenantTable(_SqlOperation):
     is the tenant, which is `id` in the tenant table itself.
     """
 
-    def __init__(
-        self, name: str, *, grants: dict[str, str], key: tuple[str, ...] = ("tenant_id", "id")
-    ) -> None:
+    def __init__(self, name: str, *, grants: dict[str, str], key: tuple[str, ...] = ("tenant_id", "id")) -> None:
         super().__init__(name)
         self.grants = grants
         self.key = key
@@ -89,9 +87,7 @@ class TenantTable(_SqlOperation):
         yield f'ALTER TABLE "{table}" ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY'
         own = f'"{self.key[0]}" = {BOUND}'
         yield f'CREATE POLICY tenant ON "{table}" TO {APP} USING ({own}) WITH CHECK ({own})'
-        yield (
-            f'CREATE POLICY maintenance ON "{table}" TO {OWNER} USING ({MAINTENANCE}) WITH CHECK ({MAINTENANCE})'
-        )
+        yield (f'CREATE POLICY maintenance ON "{table}" TO {OWNER} USING ({MAINTENANCE}) WITH CHECK ({MAINTENANCE})')
         for role in self._others:
             yield f'CREATE POLICY {role} ON "{table}" TO {role} USING (true) WITH CHECK (true)'
         yield f'REVOKE ALL ON "{table}" FROM PUBLIC'
@@ -209,9 +205,7 @@ class DirectoryFunction(Operation):
         self.to = to
 
     def deconstruct(self) -> tuple[str, list[Any], dict[str, Any]]:
-        keywords = {
-            name: getattr(self, name) for name in ("name", "arguments", "returns", "query", "reads", "to")
-        }
+        keywords = {name: getattr(self, name) for name in ("name", "arguments", "returns", "query", "reads", "to")}
         return type(self).__name__, [], keywords
 
     def state_forwards(self, app_label: str, state: ProjectState) -> None:
@@ -237,7 +231,8 @@ class DirectoryFunction(Operation):
             yield f'DROP POLICY IF EXISTS directory ON "{table}"'
             yield f'CREATE POLICY directory ON "{table}" FOR SELECT TO {DIRECTORY} USING (true)'
         yield (
-            f"CREATE FUNCTION {self.name}({self.arguments}) RETURNS {self.returns} LANGUAGE sql STABLE SECURITY DEFINER "
+            f"CREATE FUNCTION {self.name}({self.arguments}) RETURNS {self.returns} "
+            "LANGUAGE sql STABLE SECURITY DEFINER "
             f"SET search_path = public, pg_temp AS $$ {self.query} $$"
         )
         yield f"ALTER FUNCTION {self.name} OWNER TO {DIRECTORY}"

@@ -52,9 +52,7 @@ IDEMPOTENCY = OpenApiParameter(
 )
 PAGING = [
     OpenApiParameter("cursor", str, description="From `next` or `previous` of another page."),
-    OpenApiParameter(
-        "page_size", {"type": "integer", "minimum": 1, "maximum": 200}, description="50 when left out."
-    ),
+    OpenApiParameter("page_size", {"type": "integer", "minimum": 1, "maximum": 200}, description="50 when left out."),
 ]
 _PROBLEMS = {
     400: "The request is not well formed.",
@@ -89,10 +87,9 @@ def describe(
 
 def page_of(body: type[serializers.Serializer[Any]]) -> Any:
     """One page of a list: the rows, and where the pages beside it are."""
-    link = {"allow_null": True, "read_only": True}
     fields = {
-        "next": serializers.URLField(**link),
-        "previous": serializers.URLField(**link),
+        "next": serializers.URLField(allow_null=True, read_only=True),
+        "previous": serializers.URLField(allow_null=True, read_only=True),
         "results": body(many=True),
     }
     return inline_serializer(f"{body.__name__}Page", fields)

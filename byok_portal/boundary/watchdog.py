@@ -16,7 +16,7 @@ from django.db import Error, close_old_connections
 from django.utils import timezone
 
 from byok_portal.boundary import jobs
-from byok_portal.quickstart.supervisor import Child, Supervisor
+from byok_portal.boundary.supervisor import Child, Supervisor
 
 log = structlog.get_logger("byok.watchdog")
 

@@ -115,9 +115,7 @@ def _is_leaving(pid: int) -> bool:
     return threads > 1 if state in "ZX" else bool(flags & _PF_EXITING)
 
 
-def stop(
-    pid: int, *, is_ours: Callable[[int], bool], signals: Sequence[tuple[signal.Signals, float]]
-) -> None:
+def stop(pid: int, *, is_ours: Callable[[int], bool], signals: Sequence[tuple[signal.Signals, float]]) -> None:
     """Send each signal in turn and wait its seconds for the process to go. Raises Unavailable if it stays."""
     for number, seconds in signals:
         if not is_ours(pid):

@@ -156,9 +156,7 @@ class BaoServer:
         try:
             return _Keys(**json.loads((self.folder / "keys.json").read_text()))
         except OSError as error:
-            reason = (
-                f"{self.folder} holds no OpenBao keys: start it first, or remove the folder if it lost them"
-            )
+            reason = f"{self.folder} holds no OpenBao keys: start it first, or remove the folder if it lost them"
             raise Unavailable(reason) from error
 
     def _ask(self, method: str, path: str, body: dict[str, Any] | None = None) -> tuple[int, dict[str, Any]]:

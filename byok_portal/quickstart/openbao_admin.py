@@ -90,9 +90,7 @@ class BaoAdmin:
     def find_accessor(self, accessor: str) -> dict[str, Any] | None:
         """What OpenBao knows about a live token; None when it was revoked or has expired."""
         status, answer = self._send("POST", "auth/token/lookup-accessor", {"accessor": accessor})
-        if status == HTTPStatus.NOT_FOUND or (
-            status >= _FIRST_ERROR and "invalid accessor" in json.dumps(answer)
-        ):
+        if status == HTTPStatus.NOT_FOUND or (status >= _FIRST_ERROR and "invalid accessor" in json.dumps(answer)):
             return None
         _refuse_error(status, answer)
         found: dict[str, Any] = answer["data"]

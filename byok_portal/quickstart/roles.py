@@ -1,6 +1,7 @@
 """The database roles, and the database they share: SQL for any PostgreSQL 15 or newer. None is a superuser.
 
-Run by the quick start, by the tests, and by an operator as `python -m byok_portal.quickstart.roles` (docs/operations.md).
+Run by the quick start, by the tests, and by an operator: `python -m byok_portal.quickstart.roles`
+(docs/operations.md).
 """
 
 from __future__ import annotations
@@ -36,9 +37,7 @@ def create_roles(admin: psycopg.Connection, passwords: Mapping[str, str]) -> Non
     try:
         for short, role in LOGINS.items():
             _ensure(admin, role)
-            statement = sql.SQL(
-                "ALTER ROLE {} LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE PASSWORD {}"
-            )
+            statement = sql.SQL("ALTER ROLE {} LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE PASSWORD {}")
             admin.execute(statement.format(sql.Identifier(role), sql.Literal(passwords[short])))
         _ensure(admin, DIRECTORY)
         admin.execute(f"ALTER ROLE {DIRECTORY} NOLOGIN NOSUPERUSER NOBYPASSRLS")
@@ -55,9 +54,7 @@ def create_database(admin: psycopg.Connection, name: str) -> None:
         admin.execute(sql.SQL("CREATE DATABASE {} OWNER {}").format(database, owner))
     admin.execute(sql.SQL("REVOKE ALL ON DATABASE {} FROM PUBLIC").format(sql.Identifier(name)))
     for role in LOGINS.values():
-        admin.execute(
-            sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(sql.Identifier(name), sql.Identifier(role))
-        )
+        admin.execute(sql.SQL("GRANT CONNECT ON DATABASE {} TO {}").format(sql.Identifier(name), sql.Identifier(role)))
 
 
 def prepare_schema(database: psycopg.Connection) -> None:
@@ -83,8 +80,7 @@ def login_urls(admin_url: str, *, name: str, passwords: Mapping[str, str]) -> di
     parts = urlsplit(admin_url)
     host = f"{parts.hostname}:{parts.port or 5432}"
     urls = {
-        short: f"postgres://{role}:{quote(passwords[short], safe='')}@{host}/{name}"
-        for short, role in LOGINS.items()
+        short: f"postgres://{role}:{quote(passwords[short], safe='')}@{host}/{name}" for short, role in LOGINS.items()
     }
     app = urls.pop("app")
     return {"DATABASE_URL": app, **{f"DATABASE_URL_{short.upper()}": url for short, url in urls.items()}}

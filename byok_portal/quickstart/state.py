@@ -55,9 +55,7 @@ def prepare_folder(folder: Path) -> None:
         # Explicit, because mkdir's mode is cut by the umask and mkdtemp's is 0700.
         folder.chmod(0o711 if is_root() else 0o700)
     except OSError as error:
-        reason = (
-            f"{folder} cannot be prepared ({error.strerror}). Was this checkout made or run by another user?"
-        )
+        reason = f"{folder} cannot be prepared ({error.strerror}). Was this checkout made or run by another user?"
         raise Unavailable(reason) from error
 
 

@@ -89,9 +89,7 @@ def _target(bound: BoundField) -> str:
 
 
 def _dress(bound: BoundField, kind: str, attrs: dict[str, str]) -> dict[str, str]:
-    classes = {"select": "select l", "textarea": "input area", "check": "box", "hidden": ""}.get(
-        kind, "input l"
-    )
+    classes = {"select": "select l", "textarea": "input area", "check": "box", "hidden": ""}.get(kind, "input l")
     own = bound.field.widget.attrs.get("class", "")
     dressed = {**attrs, "class": f"{classes} {own} {attrs.get('class', '')}".strip()}
     if kind == "textarea" and "rows" not in attrs and bound.field.widget.attrs.get("rows") == DJANGO_ROWS:

@@ -35,7 +35,5 @@ def switch_theme(request: HttpRequest) -> HttpResponse:
 
 def _safe_return(request: HttpRequest) -> str:
     target = request.POST.get("next", "")
-    same_site = url_has_allowed_host_and_scheme(
-        target, {request.get_host()}, require_https=request.is_secure()
-    )
+    same_site = url_has_allowed_host_and_scheme(target, {request.get_host()}, require_https=request.is_secure())
     return target if same_site else "/"

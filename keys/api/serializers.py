@@ -115,9 +115,7 @@ class RegisterKeyBody(serializers.Serializer[Any]):
     ends_on = serializers.DateField()
     scopes = serializers.ListField(child=serializers.CharField(max_length=60), min_length=1, max_length=100)
     endpoint = serializers.CharField(max_length=300, required=False, default="", allow_blank=True)
-    parameters = serializers.DictField(
-        child=serializers.CharField(allow_blank=True, max_length=300), default=dict
-    )
+    parameters = serializers.DictField(child=serializers.CharField(allow_blank=True, max_length=300), default=dict)
     justification = serializers.CharField(max_length=500, required=False, default="", allow_blank=True)
     secret = serializers.CharField(max_length=MAX_SECRET, trim_whitespace=False, write_only=True)
 
@@ -161,9 +159,7 @@ class CompromiseBody(NoteBody):
 class WindowBody(serializers.Serializer[Any]):
     """Weekly hours in UTC; Monday is 0. An end before the start runs past midnight."""
 
-    days = serializers.ListField(
-        child=serializers.IntegerField(min_value=0, max_value=6), min_length=1, max_length=7
-    )
+    days = serializers.ListField(child=serializers.IntegerField(min_value=0, max_value=6), min_length=1, max_length=7)
     start_minute = serializers.IntegerField(min_value=0, max_value=1440)
     end_minute = serializers.IntegerField(min_value=0, max_value=1440)
 
@@ -210,9 +206,7 @@ class CreateGrantBody(serializers.Serializer[Any]):
     days = serializers.IntegerField(min_value=1, max_value=366)
     reason = serializers.CharField(max_length=300)
     networks = serializers.ListField(child=serializers.CharField(max_length=60), default=list, max_length=20)
-    rate_per_minute = serializers.IntegerField(
-        min_value=1, max_value=1_000_000, required=False, allow_null=True
-    )
+    rate_per_minute = serializers.IntegerField(min_value=1, max_value=1_000_000, required=False, allow_null=True)
     window = WindowBody(required=False, allow_null=True)
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from rest_framework.response import Response
 
@@ -23,6 +22,7 @@ from tenants.models import OffboardingStep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
+    from uuid import UUID
 
     from rest_framework.request import Request
 
@@ -105,9 +105,7 @@ class KeyProof(PortalView):
     @describe("key_prove", answer=bodies.ProofBody, status=201, problems=PROBES)
     def post(self, request: Request, tenant: str, key: str) -> Response:
         found = self.read(selectors.get_key, key)
-        return Response(
-            bodies.ProofBody(registration.prove(actor=self.actor, key_id=found.id)).data, status=201
-        )
+        return Response(bodies.ProofBody(registration.prove(actor=self.actor, key_id=found.id)).data, status=201)
 
 
 class KeyVersions(PortalView):
@@ -117,9 +115,7 @@ class KeyVersions(PortalView):
 
     @describe("versions_list", answer=bodies.VersionBody(many=True))
     def get(self, request: Request, tenant: str, key: str) -> Response:
-        return Response(
-            bodies.VersionBody(selectors.list_versions(selectors.get_key(key).id), many=True).data
-        )
+        return Response(bodies.VersionBody(selectors.list_versions(selectors.get_key(key).id), many=True).data)
 
     @describe(
         "key_rotate",
@@ -145,9 +141,7 @@ class KeyVersionRevoke(PortalView):
     @describe("key_finish_rotation", answer=bodies.VersionBody, problems=WRITES)
     def post(self, request: Request, tenant: str, key: str, number: int) -> Response:
         found = self.read(selectors.get_key, key)
-        return Response(
-            bodies.VersionBody(rotation.finish(actor=self.actor, key_id=found.id, number=number)).data
-        )
+        return Response(bodies.VersionBody(rotation.finish(actor=self.actor, key_id=found.id, number=number)).data)
 
 
 class KeyChange(PortalView):
@@ -244,9 +238,7 @@ class ConsumerEnd(PortalView):
     def post(self, request: Request, tenant: str, consumer: str) -> Response:
         reason = parse(ReasonBody, request)["reason"]
         found = self.read(tenants.get_consumer, consumer)
-        return Response(
-            ConsumerBody(grants.end_consumer(actor=self.actor, consumer_id=found.id, reason=reason)).data
-        )
+        return Response(ConsumerBody(grants.end_consumer(actor=self.actor, consumer_id=found.id, reason=reason)).data)
 
 
 class OffboardingDetail(PortalView):

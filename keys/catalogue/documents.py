@@ -1,7 +1,7 @@
 """Frozen dataclasses to JSON documents and back, guided by their annotations. Names the field and rule that
 breaks.
 """
-# ruff: noqa: ANN401  # an annotation at run time has no type of its own
+# an annotation at run time has no type of its own
 
 from __future__ import annotations
 

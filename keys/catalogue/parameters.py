@@ -23,9 +23,7 @@ def check_parameters(entry: ProviderEntry, values: Mapping[str, str]) -> dict[st
     known = {parameter.name for parameter in entry.parameters}
     for name in values:
         if name not in known:
-            raise InvalidInput(
-                "This provider has no such parameter", code="unknown_parameter", field="parameters"
-            )
+            raise InvalidInput("This provider has no such parameter", code="unknown_parameter", field="parameters")
     checked: dict[str, str] = {}
     for parameter in entry.parameters:
         value = values.get(parameter.name, parameter.default).strip()

@@ -99,9 +99,7 @@ def _check_reach(entry: ProviderEntry) -> None:
     for name in names:
         if not _HEADER.fullmatch(name) or name.lower() in FORBIDDEN_HEADERS:
             raise broken("headers", "forbidden_header", f"{name[:40]} may not be set or passed on")
-    if entry.auth.header.lower() in {
-        name.lower() for name in (*entry.forward_headers, *entry.return_headers)
-    }:
+    if entry.auth.header.lower() in {name.lower() for name in (*entry.forward_headers, *entry.return_headers)}:
         raise broken("forward_headers", "auth_header", "must not name the header that carries the credential")
     for parameter in entry.parameters:
         _check_regex(f"parameters.{parameter.name}.pattern", parameter.pattern)
@@ -162,8 +160,7 @@ def _check_probe(probe: ProbeSpec, entry: ProviderEntry) -> None:
     if len(set().union(*groups)) != sum(map(len, groups)):
         raise broken("probe.invalid", "overlap", "a status can mean one thing only")
     if any(
-        status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR
-        for status in probe.invalid
+        status == HTTPStatus.TOO_MANY_REQUESTS or status >= HTTPStatus.INTERNAL_SERVER_ERROR for status in probe.invalid
     ):
         raise broken("probe.invalid", "not_a_verdict", "429 and 5xx say nothing about a credential")
     named = (probe.ok, probe.error, probe.account_label, probe.expires, probe.scopes)
@@ -177,9 +174,7 @@ def _check_probe(probe: ProbeSpec, entry: ProviderEntry) -> None:
 def _check_revoke(revoke: RevokeSpec) -> None:
     _check_call("revoke", revoke.method, revoke.path)
     if not revoke.authenticated and '"{secret}"' not in revoke.body:
-        raise broken(
-            "revoke.body", "secret_placeholder", 'must hold "{secret}" when the call is not authenticated'
-        )
+        raise broken("revoke.body", "secret_placeholder", 'must hold "{secret}" when the call is not authenticated')
 
 
 def _check_call(field: str, method: str, path: str) -> None:

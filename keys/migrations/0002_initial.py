@@ -6,187 +6,355 @@ from django.db import migrations, models
 
 
 class Migration(migrations.Migration):
-
     initial = True
 
     dependencies = [
-        ('keys', '0001_initial'),
-        ('tenants', '0001_initial'),
+        ("keys", "0001_initial"),
+        ("tenants", "0001_initial"),
         migrations.swappable_dependency(settings.AUTH_USER_MODEL),
     ]
 
     operations = [
         migrations.AddField(
-            model_name='grant',
-            name='consumer',
-            field=models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='tenants.consumer'),
+            model_name="grant",
+            name="consumer",
+            field=models.ForeignKey(
+                db_constraint=False,
+                db_index=False,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to="tenants.consumer",
+            ),
         ),
         migrations.AddField(
-            model_name='grant',
-            name='tenant',
-            field=models.ForeignKey(db_constraint=False, db_index=False, editable=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='tenants.tenant'),
+            model_name="grant",
+            name="tenant",
+            field=models.ForeignKey(
+                db_constraint=False,
+                db_index=False,
+                editable=False,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to="tenants.tenant",
+            ),
         ),
         migrations.AddField(
-            model_name='key',
-            name='backup_owner',
-            field=models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL),
+            model_name="key",
+            name="backup_owner",
+            field=models.ForeignKey(
+                db_constraint=False,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to=settings.AUTH_USER_MODEL,
+            ),
         ),
         migrations.AddField(
-            model_name='key',
-            name='owner',
-            field=models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to=settings.AUTH_USER_MODEL),
+            model_name="key",
+            name="owner",
+            field=models.ForeignKey(
+                db_constraint=False,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to=settings.AUTH_USER_MODEL,
+            ),
         ),
         migrations.AddField(
-            model_name='key',
-            name='tenant',
-            field=models.ForeignKey(db_constraint=False, db_index=False, editable=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='tenants.tenant'),
+            model_name="key",
+            name="tenant",
+            field=models.ForeignKey(
+                db_constraint=False,
+                db_index=False,
+                editable=False,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to="tenants.tenant",
+            ),
         ),
         migrations.AddField(
-            model_name='grant',
-            name='key',
-            field=models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='keys.key'),
+            model_name="grant",
+            name="key",
+            field=models.ForeignKey(
+                db_constraint=False,
+                db_index=False,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to="keys.key",
+            ),
         ),
         migrations.AddField(
-            model_name='keyversion',
-            name='key',
-            field=models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='versions', to='keys.key'),
+            model_name="keyversion",
+            name="key",
+            field=models.ForeignKey(
+                db_constraint=False,
+                db_index=False,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="versions",
+                to="keys.key",
+            ),
         ),
         migrations.AddField(
-            model_name='keyversion',
-            name='tenant',
-            field=models.ForeignKey(db_constraint=False, db_index=False, editable=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='tenants.tenant'),
+            model_name="keyversion",
+            name="tenant",
+            field=models.ForeignKey(
+                db_constraint=False,
+                db_index=False,
+                editable=False,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to="tenants.tenant",
+            ),
         ),
         migrations.AddField(
-            model_name='material',
-            name='tenant',
-            field=models.ForeignKey(db_constraint=False, db_index=False, editable=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='tenants.tenant'),
+            model_name="material",
+            name="tenant",
+            field=models.ForeignKey(
+                db_constraint=False,
+                db_index=False,
+                editable=False,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to="tenants.tenant",
+            ),
         ),
         migrations.AddField(
-            model_name='material',
-            name='version',
-            field=models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='keys.keyversion'),
+            model_name="material",
+            name="version",
+            field=models.ForeignKey(
+                db_constraint=False,
+                db_index=False,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to="keys.keyversion",
+            ),
         ),
         migrations.AddField(
-            model_name='proof',
-            name='key',
-            field=models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='keys.key'),
+            model_name="proof",
+            name="key",
+            field=models.ForeignKey(
+                db_constraint=False,
+                db_index=False,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to="keys.key",
+            ),
         ),
         migrations.AddField(
-            model_name='proof',
-            name='tenant',
-            field=models.ForeignKey(db_constraint=False, db_index=False, editable=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='tenants.tenant'),
+            model_name="proof",
+            name="tenant",
+            field=models.ForeignKey(
+                db_constraint=False,
+                db_index=False,
+                editable=False,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to="tenants.tenant",
+            ),
         ),
         migrations.AddField(
-            model_name='proof',
-            name='version',
-            field=models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='keys.keyversion'),
+            model_name="proof",
+            name="version",
+            field=models.ForeignKey(
+                db_constraint=False,
+                db_index=False,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to="keys.keyversion",
+            ),
         ),
         migrations.AddField(
-            model_name='key',
-            name='provider',
-            field=models.ForeignKey(db_constraint=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='keys.provider'),
+            model_name="key",
+            name="provider",
+            field=models.ForeignKey(
+                db_constraint=False, on_delete=django.db.models.deletion.PROTECT, related_name="+", to="keys.provider"
+            ),
         ),
         migrations.AddField(
-            model_name='ratewindow',
-            name='grant',
-            field=models.ForeignKey(db_constraint=False, db_index=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='keys.grant'),
+            model_name="ratewindow",
+            name="grant",
+            field=models.ForeignKey(
+                db_constraint=False,
+                db_index=False,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to="keys.grant",
+            ),
         ),
         migrations.AddField(
-            model_name='ratewindow',
-            name='tenant',
-            field=models.ForeignKey(db_constraint=False, db_index=False, editable=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='tenants.tenant'),
+            model_name="ratewindow",
+            name="tenant",
+            field=models.ForeignKey(
+                db_constraint=False,
+                db_index=False,
+                editable=False,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to="tenants.tenant",
+            ),
         ),
         migrations.AddField(
-            model_name='tenantkey',
-            name='tenant',
-            field=models.ForeignKey(db_constraint=False, db_index=False, editable=False, on_delete=django.db.models.deletion.PROTECT, related_name='+', to='tenants.tenant'),
+            model_name="tenantkey",
+            name="tenant",
+            field=models.ForeignKey(
+                db_constraint=False,
+                db_index=False,
+                editable=False,
+                on_delete=django.db.models.deletion.PROTECT,
+                related_name="+",
+                to="tenants.tenant",
+            ),
         ),
         migrations.AddIndex(
-            model_name='grant',
-            index=models.Index(fields=['tenant', 'consumer'], name='keys_grant_consumer'),
+            model_name="grant",
+            index=models.Index(fields=["tenant", "consumer"], name="keys_grant_consumer"),
         ),
         migrations.AddConstraint(
-            model_name='grant',
-            constraint=models.UniqueConstraint(condition=models.Q(('state__in', ['requested', 'active'])), fields=('tenant', 'key', 'consumer'), name='keys_grant_one_live'),
+            model_name="grant",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("state__in", ["requested", "active"])),
+                fields=("tenant", "key", "consumer"),
+                name="keys_grant_one_live",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='grant',
-            constraint=models.CheckConstraint(condition=models.Q(('expires_at__gt', models.F('starts_at'))), name='keys_grant_period'),
+            model_name="grant",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("expires_at__gt", models.F("starts_at"))), name="keys_grant_period"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='grant',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['requested', 'active', 'expired', 'revoked'])), name='keys_grant_state'),
+            model_name="grant",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("state__in", ["requested", "active", "expired", "revoked"])),
+                name="keys_grant_state",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='keyversion',
-            constraint=models.UniqueConstraint(fields=('tenant', 'key', 'number'), name='keys_version_number'),
+            model_name="keyversion",
+            constraint=models.UniqueConstraint(fields=("tenant", "key", "number"), name="keys_version_number"),
         ),
         migrations.AddConstraint(
-            model_name='keyversion',
-            constraint=models.UniqueConstraint(condition=models.Q(('state__in', ['active', 'suspended'])), fields=('tenant', 'key'), name='keys_version_one_current'),
+            model_name="keyversion",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("state__in", ["active", "suspended"])),
+                fields=("tenant", "key"),
+                name="keys_version_one_current",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='keyversion',
-            constraint=models.UniqueConstraint(condition=models.Q(('state', 'superseded')), fields=('tenant', 'key'), name='keys_version_one_draining'),
+            model_name="keyversion",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("state", "superseded")), fields=("tenant", "key"), name="keys_version_one_draining"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='keyversion',
-            constraint=models.UniqueConstraint(condition=models.Q(models.Q(('state', 'destroyed'), _negated=True), ('was_compromised', True), _connector='OR'), fields=('tenant', 'fingerprint'), name='keys_version_fingerprint'),
+            model_name="keyversion",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(
+                    models.Q(("state", "destroyed"), _negated=True), ("was_compromised", True), _connector="OR"
+                ),
+                fields=("tenant", "fingerprint"),
+                name="keys_version_fingerprint",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='keyversion',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'superseded'), _negated=True), ('drain_until__isnull', False), _connector='OR'), name='keys_version_drains'),
+            model_name="keyversion",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("state", "superseded"), _negated=True), ("drain_until__isnull", False), _connector="OR"
+                ),
+                name="keys_version_drains",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='keyversion',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state__in', ['revoked', 'compromised']), _negated=True), models.Q(('end_reason', ''), _negated=True), _connector='OR'), name='keys_version_reason'),
+            model_name="keyversion",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("state__in", ["revoked", "compromised"]), _negated=True),
+                    models.Q(("end_reason", ""), _negated=True),
+                    _connector="OR",
+                ),
+                name="keys_version_reason",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='keyversion',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['registered', 'verified', 'active', 'suspended', 'superseded', 'revoked', 'expired', 'compromised', 'destroyed'])), name='keys_version_state'),
+            model_name="keyversion",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    (
+                        "state__in",
+                        [
+                            "registered",
+                            "verified",
+                            "active",
+                            "suspended",
+                            "superseded",
+                            "revoked",
+                            "expired",
+                            "compromised",
+                            "destroyed",
+                        ],
+                    )
+                ),
+                name="keys_version_state",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='material',
-            constraint=models.UniqueConstraint(fields=('tenant', 'version'), name='keys_material_once'),
+            model_name="material",
+            constraint=models.UniqueConstraint(fields=("tenant", "version"), name="keys_material_once"),
         ),
         migrations.AddIndex(
-            model_name='proof',
-            index=models.Index(fields=['tenant', 'key', '-created_at'], name='keys_proof_key'),
+            model_name="proof",
+            index=models.Index(fields=["tenant", "key", "-created_at"], name="keys_proof_key"),
         ),
         migrations.AddIndex(
-            model_name='key',
-            index=models.Index(fields=['tenant', '-created_at', '-id'], name='keys_key_recent'),
+            model_name="key",
+            index=models.Index(fields=["tenant", "-created_at", "-id"], name="keys_key_recent"),
         ),
         migrations.AddConstraint(
-            model_name='key',
-            constraint=models.UniqueConstraint(fields=('tenant', 'slug'), name='keys_key_slug'),
+            model_name="key",
+            constraint=models.UniqueConstraint(fields=("tenant", "slug"), name="keys_key_slug"),
         ),
         migrations.AddConstraint(
-            model_name='key',
-            constraint=models.CheckConstraint(condition=models.Q(('owner', models.F('backup_owner')), _negated=True), name='keys_key_two_owners'),
+            model_name="key",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("owner", models.F("backup_owner")), _negated=True), name="keys_key_two_owners"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='key',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['pending', 'active', 'suspended', 'revoked', 'compromised'])), name='keys_key_state'),
+            model_name="key",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("state__in", ["pending", "active", "suspended", "revoked", "compromised"])),
+                name="keys_key_state",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='ratewindow',
-            constraint=models.UniqueConstraint(fields=('tenant', 'grant', 'minute'), name='keys_rate_once'),
+            model_name="ratewindow",
+            constraint=models.UniqueConstraint(fields=("tenant", "grant", "minute"), name="keys_rate_once"),
         ),
         migrations.AddConstraint(
-            model_name='tenantkey',
-            constraint=models.UniqueConstraint(fields=('tenant', 'purpose', 'version'), name='keys_tenantkey_once'),
+            model_name="tenantkey",
+            constraint=models.UniqueConstraint(fields=("tenant", "purpose", "version"), name="keys_tenantkey_once"),
         ),
         migrations.AddConstraint(
-            model_name='tenantkey',
-            constraint=models.UniqueConstraint(condition=models.Q(('state', 'active')), fields=('tenant', 'purpose'), name='keys_tenantkey_one_active'),
+            model_name="tenantkey",
+            constraint=models.UniqueConstraint(
+                condition=models.Q(("state", "active")), fields=("tenant", "purpose"), name="keys_tenantkey_one_active"
+            ),
         ),
         migrations.AddConstraint(
-            model_name='tenantkey',
-            constraint=models.CheckConstraint(condition=models.Q(models.Q(('state', 'shredded'), _negated=True), ('wrapped__isnull', True), _connector='OR'), name='keys_tenantkey_shredded'),
+            model_name="tenantkey",
+            constraint=models.CheckConstraint(
+                condition=models.Q(
+                    models.Q(("state", "shredded"), _negated=True), ("wrapped__isnull", True), _connector="OR"
+                ),
+                name="keys_tenantkey_shredded",
+            ),
         ),
         migrations.AddConstraint(
-            model_name='tenantkey',
-            constraint=models.CheckConstraint(condition=models.Q(('state__in', ['active', 'retired', 'revoked', 'shredded'])), name='keys_tenantkey_state'),
+            model_name="tenantkey",
+            constraint=models.CheckConstraint(
+                condition=models.Q(("state__in", ["active", "retired", "revoked", "shredded"])),
+                name="keys_tenantkey_state",
+            ),
         ),
     ]

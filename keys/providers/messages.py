@@ -21,9 +21,7 @@ if TYPE_CHECKING:
     from keys.catalogue import ProviderEntry
 
 REQUEST_HEADERS: Final = frozenset({"accept", "content-type"})
-RESPONSE_HEADERS: Final = frozenset(
-    {"content-type", "content-language", "etag", "last-modified", "retry-after"}
-)
+RESPONSE_HEADERS: Final = frozenset({"content-type", "content-language", "etag", "last-modified", "retry-after"})
 REDACTED: Final = b"[redacted]"
 CALL_LIMITS: Final = http.Limits(connect=5.0, read=60.0, total=120.0, max_bytes=http.CALL_BYTES)
 _NONCE = re.compile(r"[A-Za-z0-9_-]{1,128}")
@@ -36,9 +34,7 @@ def auth_headers(entry: ProviderEntry, plaintext: Secret) -> dict[str, str]:
         secret = plaintext.reveal().decode("ascii")
     except UnicodeDecodeError:
         # The decoder's own error holds the bytes.
-        raise InvalidInput(
-            "The secret cannot be sent in a header", code="secret_not_ascii", field="secret"
-        ) from None
+        raise InvalidInput("The secret cannot be sent in a header", code="secret_not_ascii", field="secret") from None
     return {**dict(entry.headers), entry.auth.header: entry.auth.template.replace("{secret}", secret)}
 
 
@@ -51,7 +47,7 @@ def proof_agent(nonce: str) -> str:
     return f"{http.USER_AGENT} (proof {nonce})"
 
 
-def proxy(  # noqa: PLR0913  # a call has that many parts
+def proxy(  # a call has that many parts
     upstream: Upstream,
     plaintext: Secret,
     *,
@@ -72,9 +68,7 @@ def proxy(  # noqa: PLR0913  # a call has that many parts
             method,
             upstream.base_url + target,
             # Fixed headers are defaults that a forwarded one may replace; the credential's header never is.
-            headers=_merge(
-                dict(upstream.entry.headers), passed, extra, _credential(upstream.entry, plaintext)
-            ),
+            headers=_merge(dict(upstream.entry.headers), passed, extra, _credential(upstream.entry, plaintext)),
             body=body or None,
             allow_private=upstream.allow_private,
             limits=CALL_LIMITS,
@@ -115,9 +109,7 @@ def _check_body(entry: ProviderEntry, method: str, headers: dict[str, str]) -> N
     if not given:
         headers["Content-Type"] = entry.content_types[0]
     elif given.partition(";")[0].strip().lower() not in entry.content_types:
-        raise InvalidInput(
-            "This content type is not allowed here", code="content_type_not_allowed", field="headers"
-        )
+        raise InvalidInput("This content type is not allowed here", code="content_type_not_allowed", field="headers")
 
 
 def _answer(entry: ProviderEntry, answer: http.Response, plaintext: Secret) -> CallResult:

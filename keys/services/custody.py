@@ -88,13 +88,11 @@ def read_sealed(version_id: UUID) -> Sealed | None:
     if row is None:
         return None
     blob, number, wrapper, kek_ref, wrapped, kcv, state = row
-    return Sealed(
-        bytes(blob), number, wrapper, kek_ref, bytes(wrapped) if wrapped else None, bytes(kcv), state
-    )
+    return Sealed(bytes(blob), number, wrapper, kek_ref, bytes(wrapped) if wrapped else None, bytes(kcv), state)
 
 
 def open_sealed(sealed: Sealed, *, key_id: UUID, number: int) -> Secret:
-    """The plaintext. Raises Unavailable when the data key is revoked or shredded, IntegrityError when anything differs."""
+    """The plaintext. Raises Unavailable for a revoked or shredded data key, IntegrityError for any difference."""
     if sealed.state not in _OPENING or sealed.wrapped is None:
         message = "the data key of this credential is revoked or shredded"
         raise Unavailable(message, code="data_key_unavailable")

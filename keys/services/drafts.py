@@ -82,7 +82,7 @@ def check(draft: KeyDraft) -> CheckedDraft:
         backup_owner_id=collect(_member, draft.backup_owner, "backup_owner"),
         scopes=collect(check_scopes, draft.scopes, entry),
     )
-    if key.owner_id is not None and key.owner_id == key.backup_owner_id:
+    if draft.owner and draft.owner == draft.backup_owner:
         rule = "Backup owner must be another person than the owner."
         problems.append(InvalidInput(rule, code="same_person", field="backup_owner"))
     key.justification = collect(_justification, draft.justification, key.scopes or [], entry) or ""
@@ -110,9 +110,7 @@ def _provider(slug: str) -> tuple[Provider, ProviderEntry]:
     try:
         provider = selectors.get_provider(slug)
     except NotFound:
-        raise InvalidInput(
-            "Provider is not in the catalogue.", code="unknown_provider", field="provider"
-        ) from None
+        raise InvalidInput("Provider is not in the catalogue.", code="unknown_provider", field="provider") from None
     entry = entry_of(provider)
     if not provider.is_enabled:
         raise InvalidInput("Provider is switched off by the platform.", code="provider_off", field="provider")

@@ -148,16 +148,12 @@ def _insert(grant: Grant) -> None:
         with transaction.atomic():
             grant.save(force_insert=True)
     except IntegrityError:
-        raise Conflict(
-            "This consumer has a live grant on this key. End it first.", code="grant_exists"
-        ) from None
+        raise Conflict("This consumer has a live grant on this key. End it first.", code="grant_exists") from None
 
 
 def _consumer(reference: str, key: Key) -> Consumer:
     identifier = parse_id(reference)
-    found = Consumer.objects.filter(
-        **({"id": identifier} if identifier else {"slug": str(reference)[:60]})
-    ).first()
+    found = Consumer.objects.filter(**({"id": identifier} if identifier else {"slug": str(reference)[:60]})).first()
     if found is None or found.state != Consumer.State.ACTIVE:
         raise InvalidInput(
             "Consumer must be a live consumer of this tenant.", code="unknown_consumer", field="consumer"
@@ -216,9 +212,7 @@ def _window(window: Mapping[str, Any] | None) -> dict[str, Any] | None:
         return None
     days = window.get("days")
     if not isinstance(days, list) or not days or any(day not in range(7) for day in days):
-        raise InvalidInput(
-            "Window: days are numbers from 0 (Monday) to 6.", code="invalid_window", field="window"
-        )
+        raise InvalidInput("Window: days are numbers from 0 (Monday) to 6.", code="invalid_window", field="window")
     start = rules.require_number(window.get("start_minute"), field="window", minimum=0, maximum=_DAY_MINUTES)
     end_ = rules.require_number(window.get("end_minute"), field="window", minimum=0, maximum=_DAY_MINUTES)
     if start == end_:
@@ -227,11 +221,7 @@ def _window(window: Mapping[str, Any] | None) -> dict[str, Any] | None:
 
 
 def _rate(rate: int | None) -> int | None:
-    return (
-        None
-        if rate is None
-        else rules.require_number(rate, field="rate_per_minute", minimum=1, maximum=MAX_RATE)
-    )
+    return None if rate is None else rules.require_number(rate, field="rate_per_minute", minimum=1, maximum=MAX_RATE)
 
 
 def _expiry(days: int, key: Key) -> Any:

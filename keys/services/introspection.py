@@ -56,7 +56,7 @@ def introspect(*, actor: Actor, plaintext: Secret) -> Introspection:
     return (
         Introspection(active=True, key=version.key, version=version)
         if active and version
-        else Introspection(False)
+        else Introspection(active=False)
     )
 
 
@@ -64,17 +64,13 @@ def _find(plaintext: Secret) -> KeyVersion | None:
     providers = Key.objects.values_list("provider__slug", flat=True).distinct()
     digests = [custody.fingerprints(plaintext, provider=slug)[0] for slug in providers]
     matching = Q(fingerprint__in=digests)
-    return (
-        KeyVersion.objects.filter(matching).select_related("key", "key__provider").order_by("-number").first()
-    )
+    return KeyVersion.objects.filter(matching).select_related("key", "key__provider").order_by("-number").first()
 
 
 def _is_live(version: KeyVersion) -> bool:
     now = timezone.now()
     draining = (
-        version.state == VersionState.SUPERSEDED
-        and version.drain_until is not None
-        and now < version.drain_until
+        version.state == VersionState.SUPERSEDED and version.drain_until is not None and now < version.drain_until
     )
     return (
         tenants.get_tenant().state == TenantState.ACTIVE

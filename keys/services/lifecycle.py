@@ -107,9 +107,7 @@ def revoke(*, actor: Actor, key_id: UUID, reason: str, note: str = "") -> Key:
 
     Raises InvalidInput for an unknown reason, Conflict when the key has ended.
     """
-    why = RevocationReason(
-        rules.require_choice(reason, [word.value for word in RevocationReason], field="reason")
-    )
+    why = RevocationReason(rules.require_choice(reason, [word.value for word in RevocationReason], field="reason"))
     key = selectors.lock_key(key_id)
     if key.state in selectors.ENDED_KEYS:
         raise Conflict(f"The key is {key.state} already.", code="key_state")
@@ -170,9 +168,7 @@ def require_proof(key: Key, version: KeyVersion) -> Proof:
     """The live proof of this version. Raises Refused without one."""
     proof = selectors.find_proof(key.id, version_id=version.id)
     if proof is None or proof.expires_at <= timezone.now():
-        raise Refused(
-            "Control of this credential is not proven, or the proof has expired.", code="not_proven"
-        )
+        raise Refused("Control of this credential is not proven, or the proof has expired.", code="not_proven")
     return proof
 
 
@@ -181,8 +177,8 @@ def check_excess(proof: Proof, *, accept_excess: bool, note: str) -> str:
     text = rules.require_text(note, field="note", maximum=500, required=False)
     if proof.excess and not (accept_excess and text):
         raise Refused(
-            f"The credential can do {len(proof.excess)} things more than was chosen. Accept that with a reason, or bring "
-            "a credential with fewer rights.",
+            f"The credential can do {len(proof.excess)} things more than was chosen. Accept that with a reason, or "
+            "bring a credential with fewer rights.",
             code="excess_not_accepted",
             field="note" if accept_excess else "accept_excess",
         )

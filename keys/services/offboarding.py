@@ -72,15 +72,11 @@ def start(*, actor: Actor, reason: str, confirmation: str, note: str = "") -> Of
     why = rules.require_choice(reason, [word.value for word in RevocationReason], field="reason")
     text = rules.require_text(note, field="note", maximum=500, required=False)
     if confirmation != tenants.get_tenant().slug:
-        raise InvalidInput(
-            "Confirmation must repeat the tenant's slug.", code="not_confirmed", field="confirmation"
-        )
+        raise InvalidInput("Confirmation must repeat the tenant's slug.", code="not_confirmed", field="confirmation")
     move(actor=actor, to=TenantState.OFFBOARDING, event="tenant.offboarding_started", detail={"reason": why})
     offboarding: Offboarding = Offboarding.objects.create(reason=why, note=text, started_by_id=actor.id)
     steps = [
-        OffboardingStep(
-            id=new_id(), tenant_id=binding.get_tenant(), offboarding=offboarding, position=n, **step
-        )
+        OffboardingStep(id=new_id(), tenant_id=binding.get_tenant(), offboarding=offboarding, position=n, **step)
         for n, step in enumerate(_plan(), start=1)
     ]
     OffboardingStep.objects.bulk_create(steps, batch_size=500)
@@ -125,9 +121,7 @@ def _revocable_upstream() -> Iterator[KeyVersion]:
 
 def progress_of(offboarding: Offboarding) -> Progress:
     """Counts of finished and residual steps."""
-    states = list(
-        OffboardingStep.objects.filter(offboarding_id=offboarding.id).values_list("state", flat=True)
-    )
+    states = list(OffboardingStep.objects.filter(offboarding_id=offboarding.id).values_list("state", flat=True))
     return Progress(states.count(_State.DONE), states.count(_State.RESIDUAL), len(states))
 
 
@@ -268,17 +262,9 @@ def _shred(actor: Actor, _step: OffboardingStep, _reason: RevocationReason) -> s
 def _close(actor: Actor, step: OffboardingStep, _reason: RevocationReason) -> str:
     now = timezone.now()
     Offboarding.objects.filter(id=step.offboarding_id).update(state=Offboarding.State.DONE, finished_at=now)
-    residual = OffboardingStep.objects.filter(
-        offboarding_id=step.offboarding_id, state=_State.RESIDUAL
-    ).count()
-    move(
-        actor=actor, to=TenantState.OFFBOARDED, event="tenant.offboarded", detail={"residuals": str(residual)}
-    )
-    return (
-        "The tenant is offboarded."
-        if not residual
-        else f"The tenant is offboarded; {residual} steps need people."
-    )
+    residual = OffboardingStep.objects.filter(offboarding_id=step.offboarding_id, state=_State.RESIDUAL).count()
+    move(actor=actor, to=TenantState.OFFBOARDED, event="tenant.offboarded", detail={"residuals": str(residual)})
+    return "The tenant is offboarded." if not residual else f"The tenant is offboarded; {residual} steps need people."
 
 
 _STEPS: Final = {

@@ -74,7 +74,8 @@ def prove(key: Key, plaintext: Secret) -> Evidence:
     if comparison.missing:
         names = ", ".join(sorted(comparison.missing))
         raise Refused(
-            f"This credential cannot do what was chosen: {names}. Take the scope out, or give the credential the right.",
+            f"This credential cannot do what was chosen: {names}. "
+            "Take the scope out, or give the credential the right.",
             code="scope_missing_upstream",
             field="scopes",
         )

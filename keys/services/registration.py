@@ -1,4 +1,4 @@
-"""Registering a key: everything is checked, then control is proven live, then all of it is stored at once or nothing."""
+"""Registering a key: everything is checked, then control is proven, then all of it is stored or nothing."""
 
 from __future__ import annotations
 
@@ -14,7 +14,6 @@ from byok_portal.boundary.operations import commit, operation
 from byok_portal.boundary.permissions import Permission
 from byok_portal.errors import Conflict
 from keys import selectors
-from keys.models import Key, KeyVersion, Proof
 from keys.services import custody, drafts, probing, versions
 from keys.states import KeyState
 from tenants.services.tenants import require_active
@@ -24,6 +23,7 @@ if TYPE_CHECKING:
 
     from byok_portal.boundary.actors import Actor
     from byok_portal.boundary.secrets import Secret
+    from keys.models import Key, KeyVersion, Proof
     from keys.services.probing import Evidence
 
 
@@ -118,12 +118,10 @@ def append_proven(actor: Actor, key: Key, version: KeyVersion, proof: Proof) -> 
     external=True,
 )
 def prove(*, actor: Actor, key_id: UUID) -> Proof:
-    """Probe the current version again. Raises Refused when it is dead or of another account; the key stays as it was."""
+    """Probe the current version again. Raises Refused when it is dead or another account's; the key stays as it was."""
     with binding.reading():
         key = selectors.get_key(key_id)
-        version = (
-            selectors.find_current(key.id) or selectors.list_versions(key.id).filter(state="verified").first()
-        )
+        version = selectors.find_current(key.id) or selectors.list_versions(key.id).filter(state="verified").first()
         if version is None:
             raise Conflict("The key has no version that can be proven.", code="no_version")
         plaintext = custody.open_version(version)

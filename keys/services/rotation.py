@@ -1,4 +1,4 @@
-"""Rotating a key: the successor is proven first, then becomes current while the old version drains. The key id stays."""
+"""Rotating a key: the successor is proven, then becomes current while the old version drains. The key's id stays."""
 
 from __future__ import annotations
 
@@ -169,9 +169,7 @@ def end_drain(*, actor: Actor, version_id: UUID) -> KeyVersion | None:
 
 def _finish(actor: Actor, key: Key, version: KeyVersion) -> KeyVersion:
     if version.state != VersionState.SUPERSEDED:
-        raise Conflict(
-            f"Version {version.number} is {version.state}; it does not drain.", code="version_state"
-        )
+        raise Conflict(f"Version {version.number} is {version.state}; it does not drain.", code="version_state")
     versions.end(version, reason=RevocationReason.SUPERSEDED)
     lifecycle.enqueue_upstream(version)
     append(

@@ -57,7 +57,9 @@ class Ending:
     api=_WORKER,
     external=True,
 )
-def end_version(*, actor: Actor, version_id: UUID, last_attempt: bool = False) -> Ending:
+def end_version(  # noqa: PLR0911  # one return per thing that a provider may say
+    *, actor: Actor, version_id: UUID, last_attempt: bool = False
+) -> Ending:
     """Revoke one version at its provider and look again.
 
     `last_attempt`: what could not be done is recorded as a residual instead of being tried again.
@@ -68,9 +70,7 @@ def end_version(*, actor: Actor, version_id: UUID, last_attempt: bool = False) -
         if version.upstream_status == DEAD:
             return Ending(DEAD, version.upstream_note)
         if not Material.objects.filter(version_id=version.id).exists():
-            return Ending(
-                version.upstream_status, "The credential was destroyed before it could be revoked upstream."
-            )
+            return Ending(version.upstream_status, "The credential was destroyed before it could be revoked upstream.")
         plaintext = custody.open_version(version)
         evidence = _evidence_of(version)
     if version.revoke_called_at is not None:

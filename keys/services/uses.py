@@ -170,9 +170,7 @@ def _count(grant_id: UUID, limit: int, now: datetime) -> RateFacts:
         uses = int(cursor.fetchone()[0])
         if uses == 1:
             # A new minute: the old counters of this grant have no reader left.
-            cursor.execute(
-                "DELETE FROM keys_ratewindow WHERE grant_id = %s AND minute < %s", [grant_id, minute]
-            )
+            cursor.execute("DELETE FROM keys_ratewindow WHERE grant_id = %s AND minute < %s", [grant_id, minute])
     return RateFacts(limit=limit, used=uses - 1, resets_at=minute + timedelta(minutes=1))
 
 

@@ -15,9 +15,7 @@ def _networks(*texts: str) -> tuple[Network, ...]:
 
 LOOPBACK: Final = _networks("127.0.0.0/8", "::1/128")
 # What `private_networks = true` opens, and nothing more. RFC 1918, RFC 6598 (CGNAT), RFC 4193, loopback.
-PRIVATE: Final = LOOPBACK + _networks(
-    "10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7"
-)
+PRIVATE: Final = LOOPBACK + _networks("10.0.0.0/8", "172.16.0.0/12", "192.168.0.0/16", "100.64.0.0/10", "fc00::/7")
 # Cloud metadata services that live outside link-local: AWS (IPv6), Alibaba, Azure wire server, GCP (IPv6).
 METADATA: Final = _networks("fd00:ec2::254/128", "100.100.100.200/32", "168.63.129.16/32", "fd20:ce::254/128")
 # Tunnels hide an IPv4 target inside; nobody needs them to reach a provider. 6to4, Teredo, 6to4 relay,

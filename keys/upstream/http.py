@@ -212,9 +212,7 @@ def _open(key: PoolKey, timeout: float) -> HTTPConnection:
     )
 
 
-def _exchange(
-    connection: HTTPConnection, request: Request, target: Target, headers: dict[str, str]
-) -> Response:
+def _exchange(connection: HTTPConnection, request: Request, target: Target, headers: dict[str, str]) -> Response:
     if connection.sock is not None:
         connection.sock.settimeout(request.limits.read)
     path = (target.path or "/") + (f"?{target.query}" if target.query else "")
@@ -252,9 +250,7 @@ def _headers(request: Request, target: Target) -> dict[str, str]:
         _NAME.fullmatch(name) and _VALUE.fullmatch(value) for name, value in headers.items()
     )
     if not sendable:
-        raise InvalidInput(
-            "A header holds characters that cannot be sent", code="unsafe_header", field="header"
-        )
+        raise InvalidInput("A header holds characters that cannot be sent", code="unsafe_header", field="header")
     return headers
 
 
@@ -267,7 +263,5 @@ def _unavailable(error: BaseException, *, overdue: bool = False) -> UpstreamUnav
     if overdue or isinstance(error, TimeoutError | urllib3.exceptions.TimeoutError):
         return UpstreamUnavailable("The provider did not answer in time", code="upstream_timeout")
     if isinstance(error, urllib3.exceptions.SSLError | ssl.SSLError | CertificateError):
-        return UpstreamUnavailable(
-            "The provider's TLS certificate could not be verified", code="upstream_tls"
-        )
+        return UpstreamUnavailable("The provider's TLS certificate could not be verified", code="upstream_tls")
     return UpstreamUnavailable("The connection to the provider failed")

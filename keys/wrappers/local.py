@@ -109,7 +109,7 @@ class LocalWrapper:
             message = "the wrapped data key does not verify"
             raise IntegrityError(message) from None
 
-    def shred(self, *, tenant_id: UUID, kek_ref: str) -> ShredStatement:  # noqa: ARG002  # Wrapper's shape
+    def shred(self, *, tenant_id: UUID, kek_ref: str) -> ShredStatement:  # Wrapper's shape
         """Destroys nothing by itself: the caller deletes the rows. Says what that is worth."""
         return ShredStatement(
             wrapper=self.name,

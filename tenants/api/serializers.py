@@ -45,9 +45,7 @@ class RegisterConsumerBody(serializers.Serializer[Any]):
 
     name = serializers.CharField(max_length=120)
     kind = serializers.ChoiceField(choices=ConsumerKind.choices, default="service")
-    environment = serializers.ChoiceField(
-        choices=[(word.value, word.value.capitalize()) for word in Environment]
-    )
+    environment = serializers.ChoiceField(choices=[(word.value, word.value.capitalize()) for word in Environment])
     contact = serializers.EmailField(required=False, default="")
 
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any
-from uuid import UUID
 
 from rest_framework.response import Response
 
@@ -15,6 +14,8 @@ from tenants.api import serializers as bodies
 from tenants.services import consumers
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from rest_framework.request import Request
     from rest_framework.serializers import Serializer
 

@@ -88,8 +88,7 @@ def issue_token(
         prefix=issued.prefix,
         last_four=issued.last_four,
         scopes=wanted,
-        expires_at=now
-        + timedelta(days=rules.require_number(days, field="days", minimum=1, maximum=MAX_TOKEN_DAYS)),
+        expires_at=now + timedelta(days=rules.require_number(days, field="days", minimum=1, maximum=MAX_TOKEN_DAYS)),
     )
     append(
         actor=actor,

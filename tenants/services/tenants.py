@@ -66,9 +66,7 @@ def edit_tenant(*, actor: Actor, name: str, contract_ends_on: date | None) -> Te
     tenant = selectors.lock_tenant()
     tenant.name = rules.require_text(name, field="name", maximum=120)
     if contract_ends_on != tenant.contract_ends_on:
-        tenant.contract_ends_on = rules.require_end_date(
-            contract_ends_on, field="contract_ends_on", required=False
-        )
+        tenant.contract_ends_on = rules.require_end_date(contract_ends_on, field="contract_ends_on", required=False)
     tenant.save(update_fields=["name", "contract_ends_on"])
     detail = {"contract_ends_on": str(tenant.contract_ends_on or "")}
     append(actor=actor, action="tenant.edited", target=Target("tenant", tenant.id), detail=detail)

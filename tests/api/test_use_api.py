@@ -57,9 +57,7 @@ def test_a_missing_token_a_bad_one_and_a_revoked_one_answer_alike(
 
     cast, key, credential = story
     with world.bound(cast):
-        consumers.revoke_token(
-            actor=cast.actor, consumer_id=credential.consumer.id, token_id=credential.token_id
-        )
+        consumers.revoke_token(actor=cast.actor, consumer_id=credential.consumer.id, token_id=credential.token_id)
     for headers in (
         {},
         {"Authorization": "Bearer nonsense"},
@@ -123,14 +121,10 @@ def test_introspection_tells_a_live_key_and_nothing_of_others(world: World) -> N
     key = world.key(cast, token=token)
     asker = world.consumer(cast, scopes=("credential:introspect",))
     client = Client(headers=asker.headers)
-    known = client.post(
-        "/api/v1/introspect/", json.dumps({"token": token.token}), content_type="application/json"
-    )
+    known = client.post("/api/v1/introspect/", json.dumps({"token": token.token}), content_type="application/json")
     assert known.json()["active"] is True
     assert known.json()["key"] == str(key.id)
-    unknown = client.post(
-        "/api/v1/introspect/", json.dumps({"token": "s.nothing"}), content_type="application/json"
-    )
+    unknown = client.post("/api/v1/introspect/", json.dumps({"token": "s.nothing"}), content_type="application/json")
     assert unknown.json() == {"active": False}
 
 

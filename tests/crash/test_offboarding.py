@@ -126,9 +126,7 @@ def _state_of(world: World, cast: Cast, job: Job) -> str:
 def _assert_ended(world: World, cast: Cast, tokens: list[BaoToken]) -> None:
     for token in tokens:
         assert world.bao.count_audit("auth/token/revoke-self", token.accessor) <= 1
-        assert world.bao.find_accessor(token.accessor) is None, (
-            "the credential is still alive at the provider"
-        )
+        assert world.bao.find_accessor(token.accessor) is None, "the credential is still alive at the provider"
     with world.inside(cast):
         assert Offboarding.objects.get().state == "done"
         cast.tenant.refresh_from_db()

@@ -74,9 +74,7 @@ def test_a_tenant_brings_a_key_a_service_uses_it_and_offboarding_ends_it(  # noq
     sign_in(staff, staff_user.email, "/staff/")
     accept(owner, open_tenant(staff, acme))
     accept(rival, open_tenant(staff, globex))
-    tenant_id = admin_connection.execute("SELECT id FROM tenants_tenant WHERE slug = %s", [acme]).fetchone()[
-        0
-    ]  # type: ignore[index]
+    tenant_id = admin_connection.execute("SELECT id FROM tenants_tenant WHERE slug = %s", [acme]).fetchone()[0]  # type: ignore[index]
     token = shown_once(
         staff.post(
             "/staff/tenants/consumer/add/",
@@ -101,7 +99,8 @@ def test_a_tenant_brings_a_key_a_service_uses_it_and_offboarding_ends_it(  # noq
     accept(backup, shown_once(invited))
     people: dict[str, Any] = dict(
         admin_connection.execute(
-            "SELECT u.email, u.id FROM tenants_user u JOIN tenants_membership m ON m.user_id = u.id WHERE m.tenant_id = %s",
+            "SELECT u.email, u.id FROM tenants_user u JOIN tenants_membership m ON m.user_id = u.id "
+            "WHERE m.tenant_id = %s",
             [tenant_id],
         ).fetchall()
     )
@@ -199,9 +198,7 @@ def test_a_tenant_brings_a_key_a_service_uses_it_and_offboarding_ends_it(  # noq
     owner.post(form, {**registration, "name": "Last one", "secret": third.token})
     owner.post(f"/t/{acme}/keys/last-one/activate/", {"accept_excess": "on", "note": "Reader policy"})
     grant = {"consumer": consumer_id, "scope": ["secrets:read"], "delivery": ["decision"], "days": "5"}
-    owner.post(
-        f"/t/{acme}/keys/last-one/grant/", {**grant, "networks": "", "rate_per_minute": "", "reason": "Last"}
-    )
+    owner.post(f"/t/{acme}/keys/last-one/grant/", {**grant, "networks": "", "rate_per_minute": "", "reason": "Last"})
     last = f"/api/v1/tenants/{acme}/keys/last-one/use/"
     assert robot.call("POST", last, headers=bearer, data=asked).status == 200
     start = {"tenant": tenant_id, "reason": "contract_ended", "note": "", "confirmation": acme}

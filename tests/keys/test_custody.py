@@ -47,9 +47,7 @@ def test_the_credential_opens_again_and_is_nowhere_in_the_database(
     assert find_in_database(admin_connection, token.token) == []
 
 
-def test_database_and_code_without_the_key_file_open_nothing(
-    world: World, thief: None, tmp_path: Path
-) -> None:
+def test_database_and_code_without_the_key_file_open_nothing(world: World, thief: None, tmp_path: Path) -> None:
     cast = world.tenant()
     version = version_of(world, cast, world.key(cast))
     generate_key_file(tmp_path / "own.txt")

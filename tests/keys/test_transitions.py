@@ -28,9 +28,7 @@ TABLES: dict[str, Mapping[Any, frozenset[Any]]] = {
 def test_the_trigger_allows_the_moves_of_the_table_and_no_others(
     world: World, admin_connection: psycopg.Connection, table: str
 ) -> None:
-    row = admin_connection.execute(
-        "SELECT prosrc FROM pg_proc WHERE proname = %s", [f"{table}_transition"]
-    ).fetchone()
+    row = admin_connection.execute("SELECT prosrc FROM pg_proc WHERE proname = %s", [f"{table}_transition"]).fetchone()
     assert row is not None
     in_database = set(re.findall(r"\('(\w+)', '(\w+)'\)", row[0]))
     assert in_database == pairs(TABLES[table])

@@ -115,9 +115,7 @@ def test_a_bad_pattern_is_refused(text: str) -> None:
 
 def test_a_prefix_parameter_cannot_climb_out() -> None:
     for prefix in ("..", "../..", ".", "acme/../.."):
-        assert not CallPattern.parse(READ).matches(
-            "GET", "/v1/secret/data/x", {"mount": "secret", "prefix": prefix}
-        )
+        assert not CallPattern.parse(READ).matches("GET", "/v1/secret/data/x", {"mount": "secret", "prefix": prefix})
 
 
 def test_an_empty_prefix_is_the_whole_mount_and_no_more() -> None:
@@ -151,11 +149,7 @@ def test_a_call_finds_its_scopes_and_everything_else_is_denied(
 SEGMENT = st.text(st.sampled_from("ab.%2eEfF/\\;?#&=:@~\x00\r\n\t \u2024\uff0e\u00e9"), max_size=8)
 
 
-@given(
-    st.lists(
-        st.one_of(SEGMENT, st.sampled_from(["..", ".", "", "%2e%2e", "..;", "x", "acme", "team"])), max_size=6
-    )
-)
+@given(st.lists(st.one_of(SEGMENT, st.sampled_from(["..", ".", "", "%2e%2e", "..;", "x", "acme", "team"])), max_size=6))
 @example(["..", "..", "sys"])
 @example(["%2e%2e"])
 def test_an_accepted_path_never_leaves_the_prefix_however_it_is_normalised(tail: list[str]) -> None:

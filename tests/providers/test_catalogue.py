@@ -54,9 +54,7 @@ def test_every_group_has_scopes_and_an_icon_that_lucide_draws(slug: str) -> None
     icons = ZipFile(BytesIO((files("lucide") / "lucide.zip").read_bytes())).namelist()
     entry = CATALOGUE[slug]
     assert {scope.group for scope in entry.scopes} == {group.id for group in entry.groups}
-    assert {group.icon for group in entry.groups} <= {
-        name.rpartition("/")[2].removesuffix(".svg") for name in icons
-    }
+    assert {group.icon for group in entry.groups} <= {name.rpartition("/")[2].removesuffix(".svg") for name in icons}
 
 
 @pytest.mark.parametrize("slug", SLUGS)

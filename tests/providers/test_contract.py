@@ -57,9 +57,7 @@ def test_a_live_key_is_never_confirmed_as_revoked(world: World, adapter: Adapter
     assert adapter.confirm(world.upstream(), plaintext) is UpstreamStatus.VALID
 
 
-def test_a_key_killed_by_its_owner_is_invalid_and_confirmed_as_revoked(
-    world: World, adapter: Adapter
-) -> None:
+def test_a_key_killed_by_its_owner_is_invalid_and_confirmed_as_revoked(world: World, adapter: Adapter) -> None:
     plaintext = world.issue()
     evidence = adapter.probe(world.upstream(), plaintext, "n").evidence
     world.kill(plaintext)
@@ -91,10 +89,7 @@ def test_an_unreachable_provider_is_unreachable_and_nothing_else(world: World, a
         upstream = world.upstream(f"http://127.0.0.1:{free.getsockname()[1]}")
         plaintext = world.issue()
         assert adapter.probe(upstream, plaintext, "n").status is UpstreamStatus.UNREACHABLE
-        assert (
-            adapter.confirm(upstream, plaintext, evidence={"revoke_accepted": True})
-            is UpstreamStatus.UNREACHABLE
-        )
+        assert adapter.confirm(upstream, plaintext, evidence={"revoke_accepted": True}) is UpstreamStatus.UNREACHABLE
         assert adapter.revoke(upstream, plaintext).done is False
         with pytest.raises(UpstreamUnavailable):
             adapter.call(upstream, plaintext, "GET", "/v1/models")
@@ -116,9 +111,7 @@ def test_an_unreachable_provider_is_unreachable_and_nothing_else(world: World, a
     ],
     ids=["slow", "trickling", "huge", "deep", "html", "redirect", "missing", "busy", "broken", "down"],
 )
-def test_a_misbehaving_provider_is_never_a_verdict_on_a_key(
-    world: World, adapter: Adapter, answer: Answer
-) -> None:
+def test_a_misbehaving_provider_is_never_a_verdict_on_a_key(world: World, adapter: Adapter, answer: Answer) -> None:
     with serve(lambda _: answer) as edge:
         upstream, plaintext = world.upstream(edge.url), world.issue()
         probe = adapter.probe(upstream, plaintext, "n")
@@ -173,9 +166,7 @@ def test_a_nonce_with_a_line_break_is_refused(world: World, adapter: Adapter) ->
     assert refused.value.code == "bad_nonce"
 
 
-def test_a_secret_that_no_header_can_carry_is_refused_without_quoting_it(
-    world: World, adapter: Adapter
-) -> None:
+def test_a_secret_that_no_header_can_carry_is_refused_without_quoting_it(world: World, adapter: Adapter) -> None:
     for text in ("caf\u00e9-secret", "two\r\nlines"):
         with pytest.raises(InvalidInput) as refused:
             adapter.call(world.upstream(), Secret(text), "GET", "/v1/models")
@@ -204,16 +195,12 @@ def test_a_brokered_answer_never_quotes_the_secret(world: World, adapter: Adapte
     assert secret not in repr((result.headers, result.body))
     assert b"[redacted]" in result.body
     assert set(result.headers) == {"content-type", "etag"}
-    assert sent.headers[world.entry.auth.header.lower()] == world.entry.auth.template.replace(
-        "{secret}", secret
-    )
+    assert sent.headers[world.entry.auth.header.lower()] == world.entry.auth.template.replace("{secret}", secret)
     assert {"cookie", "x-forwarded-for"}.isdisjoint(sent.headers)
     assert (sent.path, sent.headers["accept"]) == ("/v1/models?limit=2", "text/plain")
 
 
-def test_a_brokered_call_with_an_unsafe_path_or_foreign_content_type_is_refused(
-    world: World, adapter: Adapter
-) -> None:
+def test_a_brokered_call_with_an_unsafe_path_or_foreign_content_type_is_refused(world: World, adapter: Adapter) -> None:
     plaintext = world.issue()
     for path, headers, body in [
         ("/v1/../admin", {}, None),

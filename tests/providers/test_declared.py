@@ -46,9 +46,7 @@ def test_forbidden_means_alive_but_not_permitted(slug: str) -> None:
         ("anthropic", Answer(401, {"error": {"type": "something_new"}})),
     ],
 )
-def test_a_refusal_with_several_causes_is_invalid_but_not_confirmed_as_revoked(
-    slug: str, answer: Answer
-) -> None:
+def test_a_refusal_with_several_causes_is_invalid_but_not_confirmed_as_revoked(slug: str, answer: Answer) -> None:
     result, confirmed = probe(slug, answer)
     assert result.status is UpstreamStatus.INVALID
     assert confirmed is UpstreamStatus.UNKNOWN

@@ -48,9 +48,7 @@ def test_a_scope_that_nobody_chose_is_excess(bao: BaoWorld, adapter: Adapter) ->
     assert [each.scope for each in excess] == ["secrets:list", "metadata:read"]
 
 
-def test_a_key_for_another_path_misses_its_scopes_and_exceeds_them_elsewhere(
-    bao: BaoWorld, adapter: Adapter
-) -> None:
+def test_a_key_for_another_path_misses_its_scopes_and_exceeds_them_elsewhere(bao: BaoWorld, adapter: Adapter) -> None:
     probe = adapter.probe(bao.upstream(prefix="other"), bao.issue(), "n")
     comparison = compare({"secrets:read"}, probe, bao.entry)
     assert comparison.missing == ("secrets:read",)
@@ -85,9 +83,7 @@ def test_a_root_token_is_critical_excess(bao: BaoWorld, adapter: Adapter) -> Non
     assert "secrets:destroy" in {each.scope for each in comparison.excess}
 
 
-def test_a_live_token_that_may_not_look_at_itself_is_valid_and_never_dead(
-    bao: BaoWorld, adapter: Adapter
-) -> None:
+def test_a_live_token_that_may_not_look_at_itself_is_valid_and_never_dead(bao: BaoWorld, adapter: Adapter) -> None:
     plaintext = bao.token("reader", no_default_policy=True)
     probe = adapter.probe(bao.upstream(), plaintext, "n")
     assert (probe.status, probe.code, probe.effective_scopes) == (UpstreamStatus.VALID, "lookup_denied", None)
@@ -117,9 +113,7 @@ def test_a_dead_answer_from_another_cluster_proves_nothing(bao: BaoWorld, adapte
     assert adapter.confirm(bao.upstream(), plaintext, evidence=evidence) is UpstreamStatus.UNKNOWN
 
 
-def test_a_locked_out_login_is_not_called_revoked_because_it_can_come_back(
-    bao: BaoWorld, adapter: Adapter
-) -> None:
+def test_a_locked_out_login_is_not_called_revoked_because_it_can_come_back(bao: BaoWorld, adapter: Adapter) -> None:
     bao.ask("POST", "auth/userpass/users/ann", {"password": "p", "token_policies": ["reader"]})
     auth = bao.ask("POST", "auth/userpass/login/ann", {"password": "p"})["auth"]
     plaintext = Secret(auth["client_token"])
@@ -133,12 +127,8 @@ def test_a_locked_out_login_is_not_called_revoked_because_it_can_come_back(
 
 
 def test_a_token_bound_to_other_addresses_is_not_called_revoked(bao: BaoWorld, adapter: Adapter) -> None:
-    bao.ask(
-        "POST", "auth/token/roles/far", {"allowed_policies": "reader", "token_bound_cidrs": ["10.9.9.0/24"]}
-    )
-    plaintext = Secret(
-        bao.ask("POST", "auth/token/create/far", {"policies": ["reader"]})["auth"]["client_token"]
-    )
+    bao.ask("POST", "auth/token/roles/far", {"allowed_policies": "reader", "token_bound_cidrs": ["10.9.9.0/24"]})
+    plaintext = Secret(bao.ask("POST", "auth/token/create/far", {"policies": ["reader"]})["auth"]["client_token"])
     cluster_id = bao.ask("GET", "sys/health")["cluster_id"]
     evidence = {"cluster_id": cluster_id, "entity_id": "", "bound_cidrs": ["10.9.9.0/24"]}
     assert adapter.confirm(bao.upstream(), plaintext, evidence=evidence) is UpstreamStatus.UNKNOWN
@@ -161,9 +151,7 @@ def test_a_probe_of_a_token_with_few_uses_takes_one_use_only(bao: BaoWorld, adap
     assert adapter.call(bao.upstream(), plaintext, "GET", "/v1/secret/data/acme/app").status == 200
 
 
-def test_the_nonce_is_in_the_customers_own_audit_log(
-    bao: BaoWorld, bao_server: BaoServer, adapter: Adapter
-) -> None:
+def test_the_nonce_is_in_the_customers_own_audit_log(bao: BaoWorld, bao_server: BaoServer, adapter: Adapter) -> None:
     adapter.probe(bao.upstream(), bao.issue(), "nonce-7f3a")
     assert bao_server.admin().count_audit("byok-portal-proof-nonce-7f3a") > 0
 

@@ -1,7 +1,7 @@
 """One world per provider: live keys, ways to kill them, and the provider itself. Fakes only where the
 internet begins.
 """
-# ruff: noqa: ANN401, ARG002  # JSON answers of any form; every provider is told the same
+# JSON answers of any form; every provider is told the same
 
 from __future__ import annotations
 
@@ -132,9 +132,7 @@ class FakeWorld:
 
     def slack(self, seen: Seen, given: str, *, alive: bool) -> Answer:
         if not alive:
-            return Answer(
-                200, {"ok": False, "error": "token_revoked" if given in self.live else "invalid_auth"}
-            )
+            return Answer(200, {"ok": False, "error": "token_revoked" if given in self.live else "invalid_auth"})
         if seen.path.startswith("/api/auth.revoke"):
             self.live[given] = False
             return Answer(200, {"ok": True, "revoked": True})

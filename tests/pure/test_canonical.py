@@ -1,6 +1,6 @@
 """Canonical JSON: RFC 8785's own example, a round trip for all of the profile, and refusal outside it."""
 
-# ruff: noqa: ANN401  # wrong types are passed on purpose; expected answers are booleans
+# wrong types are passed on purpose; expected answers are booleans
 
 from __future__ import annotations
 
@@ -52,9 +52,7 @@ def test_the_order_of_insertion_does_not_show(document: dict[str, Any]) -> None:
 
 
 @given(documents, st.data())
-def test_any_other_spelling_of_the_same_document_is_refused(
-    document: dict[str, Any], data: st.DataObject
-) -> None:
+def test_any_other_spelling_of_the_same_document_is_refused(document: dict[str, Any], data: st.DataObject) -> None:
     spelling = data.draw(
         st.sampled_from(
             [

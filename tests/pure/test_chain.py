@@ -1,6 +1,6 @@
 """A tenant's chain: fixed vectors, and each way to break it is found and named."""
 
-# ruff: noqa: ANN401  # wrong types are passed on purpose; expected answers are booleans
+# wrong types are passed on purpose; expected answers are booleans
 
 from __future__ import annotations
 

@@ -1,6 +1,6 @@
 """The decision: each check denies with its own code, in the design's order; the unclear is denied."""
 
-# ruff: noqa: ANN401, FBT001  # wrong types are passed on purpose; expected answers are booleans
+# ruff: noqa: FBT001  # wrong types are passed on purpose; expected answers are booleans
 
 from __future__ import annotations
 
@@ -48,9 +48,7 @@ KEY = KeyFacts(
     window=ALWAYS,
     ends_at=NOW + SECOND,
 )
-VERSION = VersionFacts(
-    number=3, state=VersionState.ACTIVE, data_key=DataKeyState.ACTIVE, expires_at=NOW + SECOND
-)
+VERSION = VersionFacts(number=3, state=VersionState.ACTIVE, data_key=DataKeyState.ACTIVE, expires_at=NOW + SECOND)
 DRAINING = VersionFacts(
     number=2,
     state=VersionState.SUPERSEDED,
@@ -155,14 +153,10 @@ def test_a_use_within_everything_is_allowed() -> None:
 
 
 @pytest.mark.parametrize(("rank", "name", "code", "breaker"), BREAKERS, ids=[row[1] for row in BREAKERS])
-def test_each_broken_check_denies_with_its_own_code(
-    rank: int, name: str, code: Code, breaker: Breaker
-) -> None:
+def test_each_broken_check_denies_with_its_own_code(rank: int, name: str, code: Code, breaker: Breaker) -> None:
     decision = ask(*breaker(CONTEXT, REQUEST))
     assert (decision.allowed, decision.code) == (False, code), (rank, name)
-    assert decision.status == {Code.CONSUMER_UNKNOWN: 401, Code.NOT_FOUND: 404, Code.RATE_EXCEEDED: 429}.get(
-        code, 403
-    )
+    assert decision.status == {Code.CONSUMER_UNKNOWN: 401, Code.NOT_FOUND: 404, Code.RATE_EXCEEDED: 429}.get(code, 403)
     assert decision.detail
 
 
@@ -313,9 +307,7 @@ def test_the_job_that_marks_expiry_does_not_change_the_answer() -> None:
     before = ask(replace(CONTEXT, versions=(replace(VERSION, expires_at=NOW),)))
     after = ask(replace(CONTEXT, versions=(replace(VERSION, expires_at=NOW, state=VersionState.EXPIRED),)))
     assert before == after
-    assert ask(with_grant(CONTEXT, ends_at=NOW)) == ask(
-        with_grant(CONTEXT, ends_at=NOW, state=GrantState.EXPIRED)
-    )
+    assert ask(with_grant(CONTEXT, ends_at=NOW)) == ask(with_grant(CONTEXT, ends_at=NOW, state=GrantState.EXPIRED))
 
 
 def test_a_grant_that_is_only_requested_has_not_started() -> None:
@@ -385,9 +377,7 @@ def test_a_verifier_can_only_be_decided_on(delivery: Delivery) -> None:
     ("limit", "used", "seconds", "retry_after"),
     [(5, 5, 30, 30), (5, 6, 0.2, 1), (5, 5, 1.2, 2), (0, 0, 60, 60), (5, 5, -9, 1), (-1, 0, 3, 3)],
 )
-def test_a_used_up_rate_says_when_to_try_again(
-    limit: int, used: int, seconds: float, retry_after: int
-) -> None:
+def test_a_used_up_rate_says_when_to_try_again(limit: int, used: int, seconds: float, retry_after: int) -> None:
     rate = RateFacts(limit, used, NOW + timedelta(seconds=seconds))
     decision = ask(replace(CONTEXT, rate=rate))
     assert (decision.code, decision.retry_after) == (Code.RATE_EXCEEDED, retry_after)
@@ -401,9 +391,7 @@ def test_a_grant_without_rate_is_not_limited() -> None:
 
 moments = st.none() | st.datetimes() | st.datetimes(timezones=st.timezones()) | st.just(NOW)
 networks = st.lists(st.text(max_size=8) | st.sampled_from(["10.0.0.0/8", "::/0", "10.0.0.1/8"]), max_size=3)
-windows = st.none() | st.builds(
-    Window, st.frozensets(st.integers(-1, 8)), st.integers(-5, 1500), st.integers(-5, 1500)
-)
+windows = st.none() | st.builds(Window, st.frozensets(st.integers(-1, 8)), st.integers(-5, 1500), st.integers(-5, 1500))
 words = st.text(max_size=3)
 scopes = st.frozensets(st.sampled_from(["chat", "models", ""]))
 deliveries: Any = st.frozensets(st.sampled_from(list(Delivery)))
@@ -460,8 +448,7 @@ contexts: st.SearchStrategy[UseContext] = facts(
         starts_at=moments,
         ends_at=moments,
     ),
-    rate=st.none()
-    | facts(RateFacts, limit=st.integers(), used=st.integers(), resets_at=moments.filter(bool)),
+    rate=st.none() | facts(RateFacts, limit=st.integers(), used=st.integers(), resets_at=moments.filter(bool)),
 )
 requests: st.SearchStrategy[UseRequest] = facts(
     UseRequest,
@@ -511,9 +498,7 @@ def test_whatever_is_allowed_meets_every_condition(world: World) -> None:
     assert (context.tenant_state, key.state, grant.state) == ("active", "active", "active")
     assert any(
         version.number == decision.version
-        and (
-            version.state == "active" or (version.state == "superseded" and request.version == version.number)
-        )
+        and (version.state == "active" or (version.state == "superseded" and request.version == version.number))
         for version in context.versions
     )
     assert request.scope in key.scopes & grant.scopes

@@ -30,9 +30,7 @@ DEK = DataKey(7, Secret(bytes(range(32))))
 PLAINTEXT = Secret(b"sk-test-vector")
 
 # Never change these: stored rows have this form.
-BLOB = bytes.fromhex(
-    "0100000007a0a1a2a3a4a5a6a7a8a9aaab9573515920b876921400e4a76808dcfd362288ab3a491a624fdf61416e8b"
-)
+BLOB = bytes.fromhex("0100000007a0a1a2a3a4a5a6a7a8a9aaab9573515920b876921400e4a76808dcfd362288ab3a491a624fdf61416e8b")
 COMMITMENT = bytes.fromhex("e3d60c4c64c13e9cc374d76c3167a1d243933441e3ac68fdec02b5f6a98a1858")
 DEK_AAD = bytes.fromhex("62796f6b2f64656b2f763100018f000000007000800000000000000a00000007736563726574")
 
@@ -55,9 +53,7 @@ def test_the_binding_of_a_wrapped_data_key_keeps_its_bytes() -> None:
 
 
 @given(st.binary(max_size=300), data_keys, addresses)
-def test_what_is_sealed_opens_again_and_is_33_bytes_longer(
-    text: bytes, dek: DataKey, address: SecretAddress
-) -> None:
+def test_what_is_sealed_opens_again_and_is_33_bytes_longer(text: bytes, dek: DataKey, address: SecretAddress) -> None:
     blob = seal(Secret(text), dek=dek, address=address)
     assert len(blob) == len(text) + 33
     assert data_key_version(blob) == dek.version
@@ -171,8 +167,6 @@ def test_a_purpose_that_is_no_ascii_word_is_refused(purpose: str) -> None:
 
 
 @given(st.uuids(), versions, st.sampled_from(["secret", "audit"]))
-def test_each_tenant_version_and_purpose_has_its_own_binding(
-    tenant: UUID, version: int, purpose: str
-) -> None:
+def test_each_tenant_version_and_purpose_has_its_own_binding(tenant: UUID, version: int, purpose: str) -> None:
     same = (tenant, version, purpose) == (TENANT, 7, "secret")
     assert (dek_aad(tenant, version, purpose) == DEK_AAD) is same

@@ -24,9 +24,7 @@ def test_the_fingerprints_of_the_first_release_stay() -> None:
 
 
 @given(st.binary(max_size=60), slugs, st.binary(min_size=32, max_size=32))
-def test_a_fingerprint_is_32_bytes_repeats_and_differs_by_domain(
-    text: bytes, provider: str, pepper: bytes
-) -> None:
+def test_a_fingerprint_is_32_bytes_repeats_and_differs_by_domain(text: bytes, provider: str, pepper: bytes) -> None:
     first = tenant_fingerprint(Secret(text), pepper=Secret(pepper), provider=provider)
     assert len(first) == 32
     assert first == tenant_fingerprint(Secret(text), pepper=Secret(pepper), provider=provider)
@@ -37,9 +35,7 @@ def test_a_fingerprint_is_32_bytes_repeats_and_differs_by_domain(
 def test_different_providers_or_credentials_have_different_fingerprints(
     one: tuple[str, bytes], other: tuple[str, bytes]
 ) -> None:
-    prints = [
-        global_fingerprint(Secret(text), pepper=PEPPER, provider=provider) for provider, text in (one, other)
-    ]
+    prints = [global_fingerprint(Secret(text), pepper=PEPPER, provider=provider) for provider, text in (one, other)]
     assert (prints[0] == prints[1]) is (one == other)
 
 
@@ -48,9 +44,7 @@ def test_a_credential_cannot_borrow_the_end_of_the_provider_name() -> None:
     assert one != tenant_fingerprint(Secret(b"-key"), pepper=PEPPER, provider="ab")
 
 
-@pytest.mark.parametrize(
-    "variant", [b" sk-test-vector", b"sk-test-vector\n", b"SK-TEST-VECTOR", b"sk-test-vector\0"]
-)
+@pytest.mark.parametrize("variant", [b" sk-test-vector", b"sk-test-vector\n", b"SK-TEST-VECTOR", b"sk-test-vector\0"])
 def test_the_exact_bytes_count(variant: bytes) -> None:
     assert tenant_fingerprint(Secret(variant), pepper=PEPPER, provider="openai") != tenant_fingerprint(
         PLAINTEXT, pepper=PEPPER, provider="openai"

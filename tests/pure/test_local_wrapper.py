@@ -58,9 +58,7 @@ def test_the_derived_pepper_of_the_first_release_stays() -> None:
 
 
 @given(st.binary(min_size=32, max_size=32), st.uuids(), st.binary(max_size=50))
-def test_a_wrapped_data_key_unwraps_for_its_own_tenant_and_binding(
-    dek: bytes, tenant: UUID, aad: bytes
-) -> None:
+def test_a_wrapped_data_key_unwraps_for_its_own_tenant_and_binding(dek: bytes, tenant: UUID, aad: bytes) -> None:
     wrapped = WRAPPER.wrap(Secret(dek), tenant_id=tenant, aad=aad)
     assert wrapped.kek_ref == "k2"
     assert dek not in wrapped.blob

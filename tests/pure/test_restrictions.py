@@ -1,6 +1,6 @@
 """Networks and windows: what is in, what is out, and that nothing makes them raise."""
 
-# ruff: noqa: ANN401, FBT001, FBT003  # wrong types are passed on purpose; expected answers are booleans
+# ruff: noqa: FBT001, FBT003  # wrong types are passed on purpose; expected answers are booleans
 
 from __future__ import annotations
 
@@ -29,9 +29,7 @@ MONDAY = datetime(2026, 11, 23, tzinfo=UTC)
         ("10.1.2.3", "0.0.0.0/0", "0.0.0.0/0"),
     ],
 )
-def test_an_address_in_a_network_is_admitted_and_the_network_named(
-    address: str, network: str, named: str
-) -> None:
+def test_an_address_in_a_network_is_admitted_and_the_network_named(address: str, network: str, named: str) -> None:
     assert match_networks(address, ["192.0.2.0/24", network]) == NetworkMatch(True, named)
 
 
@@ -116,9 +114,7 @@ def test_whole_days_are_always_open_and_equal_ends_never(minute: int, start: int
 
 
 @given(st.integers(0, 7 * 24 * 60 - 1), st.integers(0, 1439), st.integers(0, 1439))
-def test_a_window_and_its_opposite_share_no_moment_and_leave_none_out(
-    minute: int, start: int, end: int
-) -> None:
+def test_a_window_and_its_opposite_share_no_moment_and_leave_none_out(minute: int, start: int, end: int) -> None:
     moment, every_day = MONDAY + timedelta(minutes=minute), frozenset(range(7))
     if start != end:
         one, other = Window(every_day, start, end), Window(every_day, end, start)

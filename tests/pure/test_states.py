@@ -1,6 +1,6 @@
 """The transition tables hold what DESIGN.md section 3 promises."""
 
-# ruff: noqa: ANN401  # wrong types are passed on purpose; expected answers are booleans
+# wrong types are passed on purpose; expected answers are booleans
 
 from __future__ import annotations
 

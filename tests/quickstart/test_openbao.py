@@ -52,9 +52,7 @@ def test_a_second_start_reuses_the_running_server(running: BaoServer) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGKILL])
-def test_it_is_unsealed_again_with_its_data_after_a_stop_or_kill(
-    running: BaoServer, number: signal.Signals
-) -> None:
+def test_it_is_unsealed_again_with_its_data_after_a_stop_or_kill(running: BaoServer, number: signal.Signals) -> None:
     running.admin().put_secret("demo/kept", {"value": number.name})
     address = running.address
     pid = pid_of(running)
@@ -97,9 +95,7 @@ def test_a_login_gives_an_entity_bound_token_that_its_policies_limit(running: Ba
 
 def test_the_audit_log_counts_requests_by_path_and_by_token(running: BaoServer) -> None:
     admin = running.admin()
-    first, second = (
-        admin.create_token(policies=["read-demo"], ttl="1h", default_policy=False) for _ in range(2)
-    )
+    first, second = (admin.create_token(policies=["read-demo"], ttl="1h", default_policy=False) for _ in range(2))
     assert first.policies == ("read-demo",)
     admin.put_secret("demo/counted", {"key": "v"})
     before = admin.count_audit("secret/data/demo/counted")

@@ -95,9 +95,7 @@ def test_it_listens_on_loopback_tcp_alone_with_the_promised_settings(running: Cl
 
 @pytest.mark.parametrize("password", ["", "wrong"])
 def test_a_login_without_the_right_password_is_refused(running: Cluster, password: str) -> None:
-    with pytest.raises(
-        psycopg.OperationalError, match=r"password authentication failed|no password supplied"
-    ):
+    with pytest.raises(psycopg.OperationalError, match=r"password authentication failed|no password supplied"):
         psycopg.connect(running.url(user="postgres", password=password, database="postgres"))
 
 
@@ -165,9 +163,7 @@ def test_a_pid_file_naming_a_living_stranger_neither_stops_a_start_nor_harms_the
     stranger = subprocess.Popen(["/bin/sleep", "60"], user=owner.st_uid if state.is_root() else None)
     try:
         pid_file = running.folder / "data" / "postmaster.pid"
-        pid_file.write_text(
-            f"{stranger.pid}\n{running.folder / 'data'}\n0\n{running.port}\n\n127.0.0.1\n0 0\nready\n"
-        )
+        pid_file.write_text(f"{stranger.pid}\n{running.folder / 'data'}\n0\n{running.port}\n\n127.0.0.1\n0 0\nready\n")
         running.stop()
         running.start()
         assert ask(running, "SELECT 1") == 1
@@ -181,9 +177,7 @@ def test_two_processes_starting_at_once_share_one_new_server(public_folder: Path
     folder = public_folder / "two at once"
     argv = [sys.executable, "-c", START, str(folder)]
     try:
-        both = [
-            subprocess.Popen(argv, cwd=state.CHECKOUT, stdout=subprocess.PIPE, text=True) for _ in range(2)
-        ]
+        both = [subprocess.Popen(argv, cwd=state.CHECKOUT, stdout=subprocess.PIPE, text=True) for _ in range(2)]
         answers = {process.communicate(timeout=60)[0].strip() for process in both}
         assert [process.returncode for process in both] == [0, 0]
         assert answers == {str(Cluster(folder).find_pid())}
@@ -229,9 +223,7 @@ def test_programs_below_a_private_folder_are_copied_to_where_the_server_account_
     for tree in (package, package.with_name(f"{package.name}.libs")):
         shutil.copytree(tree, hidden / tree.name)
     account = unprivileged.choose_account(public_folder)
-    found = unprivileged.reachable_programs(
-        hidden / package.name / "pginstall", account=account, copies=public_folder
-    )
+    found = unprivileged.reachable_programs(hidden / package.name / "pginstall", account=account, copies=public_folder)
     assert found.is_relative_to(public_folder)
     # initdb needs libpq from the folder beside, so this proves both trees.
     assert "PostgreSQL) 18" in daemons.run_as(account, [str(found / "bin" / "initdb"), "--version"])

@@ -72,10 +72,7 @@ class Race:
         """Until every caller has had a use refused that started after `moment`."""
         deadline = time.monotonic() + 10
         while time.monotonic() < deadline:
-            if (
-                sum(1 for started, allowed in list(self.answers)[-50:] if started >= moment and not allowed)
-                >= CALLERS
-            ):
+            if sum(1 for started, allowed in list(self.answers)[-50:] if started >= moment and not allowed) >= CALLERS:
                 return
             time.sleep(0.001)
         raise AssertionError("no use was refused after the end was answered")
@@ -102,9 +99,7 @@ def ready(world: World) -> tuple[Cast, Key, Credential, Grant]:
     return cast, key, credential, world.grant(cast, key, credential)
 
 
-def reversible_trials(
-    race: Race, end: Callable[[], object], undo: Callable[[], object], *, times: int
-) -> int:
+def reversible_trials(race: Race, end: Callable[[], object], undo: Callable[[], object], *, times: int) -> int:
     """`times` ends, each answered while callers race, each undone; returns how many uses were seen refused."""
     for _ in range(times):
         end()
@@ -147,9 +142,7 @@ def test_no_use_is_allowed_after_a_grant_or_a_token_ended(world: World) -> None:
             assert race.stale_since(answered, until=time.monotonic()) == []
             race.answers.clear()
             world.grant(cast, key, credential)
-        consumers.revoke_token(
-            actor=cast.actor, consumer_id=credential.consumer.id, token_id=credential.token_id
-        )
+        consumers.revoke_token(actor=cast.actor, consumer_id=credential.consumer.id, token_id=credential.token_id)
         answered = time.monotonic()
         race.wait_for_denial(answered)
         assert race.stale_since(answered, until=time.monotonic()) == []

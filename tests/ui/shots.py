@@ -78,9 +78,7 @@ def serve(folder: Path) -> Iterator[str]:
 def find_faults(page: Page) -> list[str]:
     page.evaluate(AXE)
     violations = page.evaluate("rules => axe.run(document, rules)", RULES)["violations"]
-    faults = [
-        f"axe {each['id']}: {[node['html'][:110] for node in each['nodes'][:3]]}" for each in violations
-    ]
+    faults = [f"axe {each['id']}: {[node['html'][:110] for node in each['nodes'][:3]]}" for each in violations]
     wide = page.evaluate("document.documentElement.scrollWidth - document.documentElement.clientWidth")
     return [*faults, f"overflow by {wide} px"] if wide > 0 else faults
 

@@ -44,9 +44,7 @@ def test_no_page_needs_more_than_the_strict_policy_allows(markup: Markup) -> Non
     handlers = [name for _, attrs in markup.tags for name in attrs if name.startswith("on")]
     assert handlers == []
     loaded = [
-        attrs.get("src") or attrs.get("href", "")
-        for tag, attrs in markup.tags
-        if tag in ("script", "link", "img")
+        attrs.get("src") or attrs.get("href", "") for tag, attrs in markup.tags if tag in ("script", "link", "img")
     ]
     assert loaded
     assert [address for address in loaded if not re.match(r"/?static/", address)] == []
@@ -81,9 +79,7 @@ def test_a_posted_secret_is_never_put_back_on_a_page(name: str) -> None:
     template, context = PAGES[name]
     html = render(template, context)
     assert SECRET not in html
-    passwords = [
-        attrs for tag, attrs in Markup(html).tags if tag == "input" and attrs.get("type") == "password"
-    ]
+    passwords = [attrs for tag, attrs in Markup(html).tags if tag == "input" and attrs.get("type") == "password"]
     assert passwords
     assert [attrs for attrs in passwords if "value" in attrs] == []
 

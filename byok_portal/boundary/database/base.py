@@ -43,7 +43,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
         execute: Callable[..., Any],
         sql: str,
         params: Any,
-        many: bool,
+        many: bool,  # noqa: FBT001  # Django's signature
         context: dict[str, Any],
     ) -> Any:
         """Raise where row-level security would answer with silence: a query outside the tenant's transaction."""

@@ -16,7 +16,7 @@ class DoorRouter:
     """Staff pages read as `byok_staff`, which has no grant on ciphertext."""
 
     def db_for_read(self, model: type[Model], **_hints: Any) -> str | None:
-        return binding.get_alias() if model._meta.app_label in PORTAL_APPS else None
+        return binding.get_alias() if model._meta.app_label in PORTAL_APPS else None  # noqa: SLF001  # Django's documented API
 
     db_for_write = db_for_read
 

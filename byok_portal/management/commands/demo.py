@@ -11,6 +11,8 @@ from byok_portal import demo
 
 
 class Command(BaseCommand):
+    """Prints what the portal itself shows once and forgets."""
+
     help = "Make the demo world if it is missing, and print its logins and tokens."
 
     def add_arguments(self, parser: CommandParser) -> None:

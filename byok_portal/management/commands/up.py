@@ -16,11 +16,13 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 
 from byok_portal import demo, environment
+from byok_portal.boundary.supervisor import Child, Supervisor
 from byok_portal.management.commands.demo import describe
-from byok_portal.quickstart.supervisor import Child, Supervisor
 
 
 class Command(BaseCommand):
+    """Sets up, starts, prints, and stops everything at the end."""
+
     help = "Set up and run the whole portal with demo data. Ctrl-C stops it."
 
     def add_arguments(self, parser: CommandParser) -> None:

@@ -93,9 +93,7 @@ def field(bound: BoundField, hint: str | None = "", look: str = "", **attrs: str
 @register.simple_tag
 def widget(bound: BoundField, hint: str | None = "", **attrs: str) -> FieldView:
     """Return a field's parts, for a template that lays them out: `{% widget form.secret as secret %}`."""
-    return show_field(
-        bound, hint=hint, attrs={name.replace("_", "-"): value for name, value in attrs.items()}
-    )
+    return show_field(bound, hint=hint, attrs={name.replace("_", "-"): value for name, value in attrs.items()})
 
 
 @register.inclusion_tag("ui/error_summary.html")

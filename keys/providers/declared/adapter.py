@@ -97,7 +97,7 @@ class DeclaredAdapter:
         upstream: Upstream,
         plaintext: Secret,
         *,
-        evidence: Mapping[str, Json] | None = None,  # noqa: ARG002  # the answer alone decides here
+        evidence: Mapping[str, Json] | None = None,  # the answer alone decides here
     ) -> UpstreamStatus:
         """Dead means: a verdict status, and one of `dead_errors` where the provider's refusals have several
         causes.
@@ -121,9 +121,7 @@ def _get_probe(entry: ProviderEntry) -> ProbeSpec:
     return entry.probe
 
 
-def _ask(
-    upstream: Upstream, plaintext: Secret, method: str, path: str, body: str, *, nonce: str
-) -> http.Response:
+def _ask(upstream: Upstream, plaintext: Secret, method: str, path: str, body: str, *, nonce: str) -> http.Response:
     headers = {**auth_headers(upstream.entry, plaintext), "User-Agent": proof_agent(nonce)}
     return scrub(_send(upstream, method, path, headers, body), plaintext)
 
@@ -132,9 +130,7 @@ def _ask_revoke(upstream: Upstream, plaintext: Secret, spec: RevokeSpec) -> http
     headers = auth_headers(upstream.entry, plaintext) if spec.authenticated else dict(upstream.entry.headers)
     # The placeholder sits inside quotes, so the JSON escapes of the secret fit there.
     quoted = json.dumps(plaintext.reveal().decode("ascii"))[1:-1]
-    return scrub(
-        _send(upstream, spec.method, spec.path, headers, spec.body.replace("{secret}", quoted)), plaintext
-    )
+    return scrub(_send(upstream, spec.method, spec.path, headers, spec.body.replace("{secret}", quoted)), plaintext)
 
 
 def _send(upstream: Upstream, method: str, path: str, headers: dict[str, str], body: str) -> http.Response:
@@ -156,9 +152,7 @@ def _read_probe(upstream: Upstream, spec: ProbeSpec, answer: http.Response) -> P
     document, name = read_json(answer), upstream.entry.name
     error = find_text(spec.error, answer, document)
     evidence: dict[str, Json] = {"status": answer.status, **({"error": error} if error else {})}
-    if answer.status in spec.invalid or (
-        answer.status in spec.valid and error and error in spec.invalid_errors
-    ):
+    if answer.status in spec.invalid or (answer.status in spec.valid and error and error in spec.invalid_errors):
         reason = f"{name} does not accept the key" + (f" ({error})" if error else "")
         return ProbeResult(UpstreamStatus.INVALID, evidence=evidence, code="rejected", reason=reason)
     if answer.status in spec.limited:
@@ -201,18 +195,14 @@ def _read_valid(
     )
 
 
-def _read_account(
-    upstream: Upstream, spec: ProbeSpec, answer: http.Response, document: Json
-) -> Account | None:
+def _read_account(upstream: Upstream, spec: ProbeSpec, answer: http.Response, document: Json) -> Account | None:
     """All parts or none: half an id would make two accounts look like one."""
     parts = [find_text(source, answer, document) for source in spec.account_id]
     if not parts or not all(parts):
         return None
     # User 7 of one GitLab is not user 7 of another.
     host = [urlsplit(upstream.base_url).netloc] if upstream.entry.endpoint.kind == "customer" else []
-    return Account(
-        "/".join([*host, *parts]), find_text(spec.account_label, answer, document) or "/".join(parts)
-    )
+    return Account("/".join([*host, *parts]), find_text(spec.account_label, answer, document) or "/".join(parts))
 
 
 def _map_scopes(entry: ProviderEntry, spec: ProbeSpec, names: list[str]) -> frozenset[str]:
@@ -224,6 +214,4 @@ def _map_scopes(entry: ProviderEntry, spec: ProbeSpec, names: list[str]) -> froz
 def _find_unmapped(name: str, spec: ProbeSpec, names: list[str]) -> tuple[Excess, ...]:
     """Upstream rights that no scope of ours stands for: nobody can have chosen them here."""
     mapping = dict(spec.scope_map)
-    return tuple(
-        Excess("", f"It also holds {name}'s own right {each}", 3) for each in names if each not in mapping
-    )
+    return tuple(Excess("", f"It also holds {name}'s own right {each}", 3) for each in names if each not in mapping)

@@ -1,7 +1,7 @@
 """Providers that the portal does not call. Every answer is an honest "cannot tell", and people get the
 steps.
 """
-# ruff: noqa: ARG002  # the contract's parameters; this adapter uses none of them
+# the contract's parameters; this adapter uses none of them
 
 from __future__ import annotations
 
@@ -23,9 +23,7 @@ class ManualAdapter:
     def probe(self, upstream: Upstream, plaintext: Secret, nonce: str) -> ProbeResult:
         """Always unknown."""
         name = upstream.entry.name
-        return ProbeResult(
-            UpstreamStatus.UNKNOWN, code="no_probe", reason=f"The portal cannot ask {name} about a key"
-        )
+        return ProbeResult(UpstreamStatus.UNKNOWN, code="no_probe", reason=f"The portal cannot ask {name} about a key")
 
     def call(
         self,

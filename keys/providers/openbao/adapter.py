@@ -64,9 +64,7 @@ class OpenBaoAdapter:
         try:
             health = questions.ask_health(upstream)
             if health.problem:
-                status = (
-                    UpstreamStatus.UNKNOWN if health.problem == "not_openbao" else UpstreamStatus.UNREACHABLE
-                )
+                status = UpstreamStatus.UNKNOWN if health.problem == "not_openbao" else UpstreamStatus.UNREACHABLE
                 return ProbeResult(status, code=health.problem, reason=health.detail)
             standing, data = questions.ask_standing(upstream, plaintext, nonce=nonce)
             if standing is not Standing.ALIVE:
@@ -117,16 +115,12 @@ class OpenBaoAdapter:
                 evidence=evidence,
             )
         if "batch tokens" in str(document.get("errors")):
-            note = (
-                "A batch token cannot be revoked: it ends when it expires or when its parent token is revoked"
-            )
+            note = "A batch token cannot be revoked: it ends when it expires or when its parent token is revoked"
             return RevokeResult(done=False, supported=False, note=note)
         if status == HTTPStatus.FORBIDDEN:
             note = "OpenBao refused: the token is dead already, or its policies forbid it to revoke itself"
             return RevokeResult(done=False, supported=True, note=note)
-        return RevokeResult(
-            done=False, supported=True, note=f"OpenBao did not revoke the token (status {status})"
-        )
+        return RevokeResult(done=False, supported=True, note=f"OpenBao did not revoke the token (status {status})")
 
     def confirm(
         self, upstream: Upstream, plaintext: Secret, *, evidence: Mapping[str, Json] | None = None
@@ -165,18 +159,14 @@ def _rules_out_look_alikes(evidence: Mapping[str, Json]) -> bool:
 def _explain(standing: Standing, health: Health) -> ProbeResult:
     evidence: dict[str, Json] = {"last_cluster_id": health.cluster_id}
     if standing is Standing.SILENT:
-        return ProbeResult(
-            UpstreamStatus.VALID, evidence=evidence, code="lookup_denied", reason=_SILENT_REASON
-        )
+        return ProbeResult(UpstreamStatus.VALID, evidence=evidence, code="lookup_denied", reason=_SILENT_REASON)
     if standing is Standing.REFUSED:
         return ProbeResult(UpstreamStatus.INVALID, evidence=evidence, code="rejected", reason=_REFUSED_REASON)
     reason = "The answer says nothing about the token; a proxy in between may take it away"
     return ProbeResult(UpstreamStatus.UNKNOWN, evidence=evidence, code="no_verdict", reason=reason)
 
 
-def _look(
-    upstream: Upstream, plaintext: Secret, nonce: str, health: Health, data: dict[str, Json]
-) -> ProbeResult:
+def _look(upstream: Upstream, plaintext: Secret, nonce: str, health: Health, data: dict[str, Json]) -> ProbeResult:
     entry, parameters = upstream.entry, upstream.parameters
     evidence = _evidence(health, data)
     account, expires_at = _account(health, data), _expiry(data)

@@ -109,9 +109,7 @@ def ask(
     return answer.status, document if isinstance(document, dict) else {}
 
 
-def ask_standing(
-    upstream: Upstream, plaintext: Secret, *, nonce: str = ""
-) -> tuple[Standing, dict[str, Json]]:
+def ask_standing(upstream: Upstream, plaintext: Secret, *, nonce: str = "") -> tuple[Standing, dict[str, Json]]:
     """The token's standing and, when alive, what it says of itself."""
     status, document = ask(upstream, plaintext, "GET", "auth/token/lookup-self", nonce=nonce)
     data = document.get("data")
@@ -169,9 +167,7 @@ def _rights(table: Json) -> dict[str, frozenset[str]]:
 
 
 def _names(value: Json) -> frozenset[str]:
-    return (
-        frozenset(item for item in value if isinstance(item, str)) if isinstance(value, list) else frozenset()
-    )
+    return frozenset(item for item in value if isinstance(item, str)) if isinstance(value, list) else frozenset()
 
 
 def _text(document: Mapping[str, Json], name: str) -> str:

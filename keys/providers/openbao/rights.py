@@ -61,17 +61,14 @@ def list_questions(entry: ProviderEntry, parameters: Mapping[str, str]) -> list[
 
 def holds(scope: ScopeEntry, parameters: Mapping[str, str], rights: Rights) -> bool:
     """Whether every right that the scope needs is there. A scope that needs none cannot be told: not held."""
-    needed = [
-        (rights.get(render(each.path, parameters), frozenset()), each.needs) for each in scope.capabilities
-    ]
+    needed = [(rights.get(render(each.path, parameters), frozenset()), each.needs) for each in scope.capabilities]
     return bool(needed) and all("root" in held or set(needs) <= held for held, needs in needed)
 
 
 def touches(scope: ScopeEntry, parameters: Mapping[str, str], rights: Rights) -> bool:
     """Whether any right that the scope needs is there."""
     return any(
-        rights.get(render(each.path, parameters), frozenset()) & {"root", *each.needs}
-        for each in scope.capabilities
+        rights.get(render(each.path, parameters), frozenset()) & {"root", *each.needs} for each in scope.capabilities
     )
 
 
@@ -96,8 +93,7 @@ def find_paths_beyond(entry: ProviderEntry, parameters: Mapping[str, str], grant
         if held - {"deny"} and not _is_inside(path.removesuffix("*"), (*regions, *SELF_SERVICE))
     ]
     found = [
-        Excess("", f"It also reaches {path}: {', '.join(sorted(held))}", _risk(path, held))
-        for path, held in beyond
+        Excess("", f"It also reaches {path}: {', '.join(sorted(held))}", _risk(path, held)) for path, held in beyond
     ]
     found.sort(key=lambda each: -each.risk)
     if len(found) > MAX_LISTED:
@@ -114,9 +110,7 @@ def _sentinels(entry: ProviderEntry, parameters: Mapping[str, str]) -> dict[str,
 
 
 def _regions(entry: ProviderEntry, parameters: Mapping[str, str]) -> tuple[str, ...]:
-    return tuple(
-        {render(each.path, parameters, probe="") for scope in entry.scopes for each in scope.capabilities}
-    )
+    return tuple({render(each.path, parameters, probe="") for scope in entry.scopes for each in scope.capabilities})
 
 
 def _is_inside(path: str, regions: tuple[str, ...]) -> bool:

@@ -48,9 +48,7 @@ ROWS = [
         "target_label": "claude-support-agent",
     },
 ]
-EMPTY: dict[str, str] = dict.fromkeys(
-    ("action", "outcome", "actor_kind", "key", "consumer", "from", "to"), ""
-)
+EMPTY: dict[str, str] = dict.fromkeys(("action", "outcome", "actor_kind", "key", "consumer", "from", "to"), "")
 LIST: dict[str, Any] = page(
     "Audit log",
     filters=EMPTY,

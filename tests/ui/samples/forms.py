@@ -68,9 +68,7 @@ class InviteForm(forms.Form):
 
 
 class PasswordForm(forms.Form):
-    password1 = forms.CharField(
-        label="Password", widget=forms.PasswordInput, help_text="At least 15 characters."
-    )
+    password1 = forms.CharField(label="Password", widget=forms.PasswordInput, help_text="At least 15 characters.")
     password2 = forms.CharField(label="Password again", widget=forms.PasswordInput)
 
 

@@ -143,9 +143,7 @@ ACTIONS = [
 
 
 def _points(seed: int) -> list[int]:
-    return [
-        60 + day * (seed % 3) + int(25 * sin(day * 0.9 + seed)) + (day * seed * 37) % 23 for day in range(30)
-    ]
+    return [60 + day * (seed % 3) + int(25 * sin(day * 0.9 + seed)) + (day * seed * 37) % 23 for day in range(30)]
 
 
 def _row(at: int, cells: tuple[Any, ...]) -> dict[str, Any]:

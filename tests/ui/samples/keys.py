@@ -95,12 +95,8 @@ PRESETS = [
 ]
 CUSTODIES = [
     option("sealed", "Sealed here", "Encrypted under a key of your tenant; opened per use.", checked=True),
-    option(
-        "referenced", "Referenced", "Stays in your own secrets manager.", reason="Arrives in a later release."
-    ),
-    option(
-        "verifier", "Verifier only", "Only a keyed hash is kept.", reason="OpenAI keys must be presented."
-    ),
+    option("referenced", "Referenced", "Stays in your own secrets manager.", reason="Arrives in a later release."),
+    option("verifier", "Verifier only", "Only a keyed hash is kept.", reason="OpenAI keys must be presented."),
 ]
 
 
@@ -138,9 +134,7 @@ DETAIL: dict[str, Any] = page(
     risk=risk(3),
     primary={"label": "Rotate", "url": "#", "icon": "rotate-cw"},
     actions=ACTIONS,
-    notices=[
-        {"level": "warn", "title": "The key can do more than you chose.", "text": "Tighten it at OpenAI."}
-    ],
+    notices=[{"level": "warn", "title": "The key can do more than you chose.", "text": "Tighten it at OpenAI."}],
     due={"css": "soon", "label": "Ends in 4 days", "sub": "27 Nov 2026", "percent": 94},
     proof={
         "state": "ok",
@@ -173,9 +167,7 @@ DETAIL: dict[str, Any] = page(
         | {"upstream_label": "Confirmed dead", "upstream_checked_at": before(days=1)}
         | {"ended_label": "Revoked here 21 Nov 2026; upstream: confirmed dead 22 Nov 2026"},
     ],
-    scopes=[
-        scope | {"calls": ["POST /v1/chat/completions", "POST /v1/responses"]} for scope in _scopes()[:2]
-    ],
+    scopes=[scope | {"calls": ["POST /v1/chat/completions", "POST /v1/responses"]} for scope in _scopes()[:2]],
     grants=[
         {"consumer": "support-agent", "kind": "Agent", "url": "#", "scopes_label": "1 of 2 scopes"}
         | {"delivery": "Broker", "status": "active", "status_label": "Active", "expires_at": after(days=12)}
@@ -281,9 +273,7 @@ KEY_PAGES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "grant": (
         "keys/grant.html",
-        page(
-            "Keys", "Grant", key=KEY, form=GrantForm(), scopes=_scopes()[:3], cancel_url="#", consumer_url="#"
-        )
+        page("Keys", "Grant", key=KEY, form=GrantForm(), scopes=_scopes()[:3], cancel_url="#", consumer_url="#")
         | {
             "deliveries": [
                 option(

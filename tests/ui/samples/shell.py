@@ -61,9 +61,7 @@ def risk(n: int) -> dict[str, Any]:
     return {"n": n, "level": level, "label": level.capitalize()}
 
 
-def option(
-    value: str, label: str, description: str, *, checked: bool = False, reason: str = ""
-) -> dict[str, Any]:
+def option(value: str, label: str, description: str, *, checked: bool = False, reason: str = "") -> dict[str, Any]:
     return {
         "value": value,
         "label": label,

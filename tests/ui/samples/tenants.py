@@ -145,9 +145,7 @@ TENANT_PAGES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "token_once": (
         "tenants/token_once.html",
-        page(
-            "Consumers", "support-agent", "Token", consumer={"name": "support-agent", "url": "#"}, token=TOKEN
-        )
+        page("Consumers", "support-agent", "Token", consumer={"name": "support-agent", "url": "#"}, token=TOKEN)
         | {"curl": CURL, "expires_at": after(days=90), "done_url": "#"}
         | {"old_token_note": "The old token works for 24 more hours."},
     ),

@@ -126,11 +126,7 @@ class Supervisor:
         # A little longer than the guards themselves wait, so that they do the killing.
         deadline = time.monotonic() + self.stop_seconds + 1.0
         asked = self._stop_requests
-        while (
-            self._stop_requests == asked
-            and time.monotonic() < deadline
-            and not all(map(_has_exited, processes))
-        ):
+        while self._stop_requests == asked and time.monotonic() < deadline and not all(map(_has_exited, processes)):
             time.sleep(_TICK)
         for process in processes:
             _end_group(process)

@@ -13,8 +13,8 @@ from typing import TYPE_CHECKING
 
 import pytest
 
+from byok_portal.boundary.supervisor import Child, Supervisor
 from byok_portal.quickstart import daemons, state
-from byok_portal.quickstart.supervisor import Child, Supervisor
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -22,7 +22,7 @@ if TYPE_CHECKING:
 CHILDREN = Path(__file__).with_name("children.py")
 SUPERVISE = """
 import sys
-from byok_portal.quickstart.supervisor import Child, Supervisor
+from byok_portal.boundary.supervisor import Child, Supervisor
 script, folder, kind = sys.argv[1:]
 Supervisor([Child(name=kind, argv=[sys.executable, script, folder, kind])], stop_seconds=1.0).run()
 """
@@ -133,9 +133,7 @@ def test_a_wedged_child_is_killed_with_its_children_and_restarted(family: Path) 
             return False
         return True
 
-    run_for(
-        Supervisor([Child(name="wedged", argv=argv, is_alive=is_alive, grace=0.2, interval=0.2)], 1.0), 4.0
-    )
+    run_for(Supervisor([Child(name="wedged", argv=argv, is_alive=is_alive, grace=0.2, interval=0.2)], 1.0), 4.0)
     assert len(first) == 3
     assert len(noted(family, "parent")) == 2
     assert all_end(family)

@@ -1,0 +1,56 @@
+"""What is wrong with the page that is open: axe's rules in both colour schemes, and overflow at every width.
+
+`BROWSER_SHOTS=folder` keeps pictures of each page, to look at.
+"""
+
+from __future__ import annotations
+
+import os
+from pathlib import Path
+from typing import TYPE_CHECKING, Final
+
+import axe_playwright_python
+
+if TYPE_CHECKING:
+    from playwright.sync_api import Page
+
+AXE: Final = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
+TAGS: Final = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
+RULES: Final = {"runOnly": TAGS, "resultTypes": ["violations"]}
+COLOURS: Final = {"runOnly": {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}}
+"""Rules that another colour scheme can break; the others look at the same document again."""
+WIDTHS: Final = (1440, 768, 390, 360)
+RUN: Final = """async rules => (await axe.run(document, rules)).violations.map(
+  each => `${each.id}: ${each.nodes.slice(0, 3).map(node => node.html.slice(0, 160)).join(' | ')}`)"""
+WIDEST: Final = """() => {
+  const width = document.documentElement.clientWidth, over = document.documentElement.scrollWidth - width;
+  const wide = [...document.querySelectorAll('body *')].filter(each => each.getBoundingClientRect().right > width + 1);
+  return over > 0 ? [over, wide.slice(0, 3).map(each => each.outerHTML.slice(0, 120))] : null;
+}"""
+
+
+def find_faults(page: Page, name: str) -> list[str]:
+    """Every broken rule, with the scheme or the width in which it is broken."""
+    page.evaluate(AXE)  # by the protocol: the policy allows no script of ours
+    faults = [f"light: {text}" for text in page.evaluate(RUN, RULES)]
+    _keep(page, f"{name}_1440_light")
+    page.emulate_media(color_scheme="dark")
+    faults += [f"dark: {text}" for text in page.evaluate(RUN, COLOURS)]
+    _keep(page, f"{name}_1440_dark")
+    page.emulate_media(color_scheme="light")
+    for width in WIDTHS:
+        page.set_viewport_size({"width": width, "height": 900})
+        over = page.evaluate(WIDEST)
+        if over:
+            faults.append(f"overflow at {width} px: {over}")
+        if width == 390:
+            faults += [f"at 390 px: {text}" for text in page.evaluate(RUN, RULES)]
+            _keep(page, f"{name}_390_light")
+    page.set_viewport_size({"width": WIDTHS[0], "height": 900})
+    return faults
+
+
+def _keep(page: Page, name: str) -> None:
+    if folder := os.environ.get("BROWSER_SHOTS"):
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        page.screenshot(path=Path(folder) / f"{name}.png", full_page=True)

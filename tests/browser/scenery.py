@@ -1,0 +1,140 @@
+"""A tenant in the middle of real life: keys in every state, uses allowed and denied, people, an ended tenant."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any
+
+from django.utils import timezone
+
+from byok_portal.boundary import actors, binding
+from byok_portal.boundary.actors import Origin
+from byok_portal.boundary.secrets import Secret
+from keys.services import lifecycle, offboarding, rotation
+from tenants.selectors import get_tenant
+from tenants.services import consumers, members
+from tests.browser.calling import call
+from tests.portal import wait_until
+
+if TYPE_CHECKING:
+    from tenants.models import User
+    from tests.portal import Portal
+    from tests.world import Cast, Credential, World
+
+WRITER_POLICY = """
+path "secret/data/reports/*" { capabilities = ["create", "read", "update"] }
+"""
+LONG = "Quarterly revenue reconciliation for the Europe, Middle East and Africa region"
+
+
+@dataclass(frozen=True, slots=True)
+class Scenery:
+    """Who and what the pages are about."""
+
+    cast: Cast
+    beginner: Cast
+    ended: Cast
+    staff: User
+    credential: Credential
+    invitation: str
+    event_id: str
+    slugs: dict[str, str]
+
+    def key(self, name: str, page: str = "") -> str:
+        """Address of a key's page."""
+        return f"/t/{self.cast.slug}/keys/{self.slugs[name]}/{page}"
+
+    def at(self, page: str = "") -> str:
+        """Address of a page of the busy tenant."""
+        return f"/t/{self.cast.slug}/{page}"
+
+
+def build(world: World, portal: Portal) -> Scenery:
+    """Make it all through operations and the API, and wait until the record is numbered."""
+    cast, credential = world.tenant("acme-robotics"), None
+    name_people(cast)
+    credential = world.consumer(cast)
+    slugs = make_keys(world, cast, credential)
+    event_id = use_keys(portal, cast, credential, slugs)
+    with world.bound(cast):
+        names = ("warehouse-forecasting-agent-for-seasonal-demand-of-the-northern-region", "Invoice matching")
+        for name, kind in zip(names, ("agent", "vendor"), strict=True):
+            consumers.register(actor=cast.actor, name=name, kind=kind, environment="production")
+        invited = members.invite(actor=cast.actor, email=f"new-{cast.slug}@partner.example", role="custodian")
+    ended = world.tenant("globex")
+    join(world, cast.owner, ended)
+    world.key(ended)
+    with world.bound(ended):
+        offboarding.start(actor=world.staff_actor(), reason="contract_ended", confirmation=ended.slug)
+    wait_until(lambda: state_of(world, ended) == "offboarded", seconds=40)
+    return Scenery(
+        cast=cast,
+        beginner=world.tenant("initech"),
+        ended=ended,
+        staff=world.staff(),
+        credential=credential,
+        invitation=invited.plaintext.reveal_text(),
+        event_id=event_id,
+        slugs=slugs,
+    )
+
+
+def make_keys(world: World, cast: Cast, credential: Credential) -> dict[str, str]:
+    """A key in each state, by what it is here for."""
+    user = world.name("reader")
+    first, second = world.bao_token(user), world.bao_token(user)
+    world.bao.write_policy("report-writer", WRITER_POLICY)
+    writer = world.bao_token(policies=("report-writer",))
+    soon = timezone.now().date() + timedelta(days=6)
+    made = {
+        "revoked": world.key(cast, name="Old importer"),
+        "suspended": world.key(cast, name="Ledger sync", scopes=("secrets:read", "secrets:list"), ends_on=soon),
+        "rotating": world.key(cast, name="Billing export", token=first),
+        "long": world.key(cast, name=LONG, token=writer, scopes=("secrets:read", "secrets:write")),
+        "pending": world.key(cast, name="Warehouse feed", activate=False, environment="staging"),
+        "active": world.key(cast, name="Nightly reports"),
+    }
+    for name in ("active", "rotating", "suspended", "long"):
+        world.grant(cast, made[name], credential, networks=("127.0.0.1/32",))
+    with world.bound(cast):
+        lifecycle.suspend(actor=cast.actor, key_id=made["suspended"].id, note="Looking into a denied burst")
+        lifecycle.revoke(actor=cast.actor, key_id=made["revoked"].id, reason="superseded", note="")
+        rotation.rotate(
+            actor=cast.actor,
+            key_id=made["rotating"].id,
+            plaintext=Secret(second.token),
+            drain_hours=24,
+            accept_excess=True,
+            note="Yearly rotation",
+        )
+    return {name: key.slug for name, key in made.items()}
+
+
+def use_keys(portal: Portal, cast: Cast, credential: Credential, slugs: dict[str, str]) -> str:
+    """Uses, allowed and denied. Returns the audit id of the last one."""
+    for name in ("active", "active", "active", "rotating", "suspended"):
+        call(portal, cast, slugs[name], credential, scope="secrets:read")
+    denied = call(portal, cast, slugs["active"], credential, scope="secrets:write")
+    return denied.audit_id
+
+
+def name_people(cast: Cast) -> None:
+    """People have names in real life; one has none."""
+    for user, name in ((cast.owner, "Tenant owner"), (cast.backup, "Backup owner")):
+        user.name = name
+        user.save(update_fields=["name"])
+
+
+def join(world: World, user: User, cast: Cast) -> None:
+    """Make a person a member of a second tenant."""
+    with world.bound(cast):
+        issued = members.invite(actor=cast.actor, email=user.email, role="auditor")
+        actor = actors.invitee(user.pk, tenant_id=cast.id, label=user.email, origin=Origin())
+        members.accept(actor=actor, plaintext=issued.plaintext, password=None, name="")
+
+
+def state_of(world: World, cast: Cast) -> Any:
+    """The tenant's state now."""
+    with binding.bind_tenant(cast.id), binding.reading():
+        return get_tenant().state
