@@ -296,3 +296,14 @@ def take_out(tenant: UUID) -> None:
     """What the sequencer refused stays for ever; other tests share this inbox."""
     with psycopg.connect(os.environ["DATABASE_URL_SEQUENCER"]) as connection:
         connection.execute("DELETE FROM audit_inbox WHERE tenant_id = %s", [tenant])
+
+
+def test_numbering_once_leaves_the_lock_to_the_next_sequencer(
+    world: World, admin_connection: psycopg.Connection
+) -> None:
+    world.sequence()
+    held = admin_connection.execute(
+        "SELECT count(*) FROM pg_locks l JOIN pg_database d ON d.oid = l.database "
+        "WHERE l.locktype = 'advisory' AND d.datname = current_database()"
+    ).fetchone()
+    assert held == (0,)

@@ -52,7 +52,7 @@ class Scenery:
 
 def build(world: World, portal: Portal) -> Scenery:
     """Make it all through operations and the API, and wait until the record is numbered."""
-    cast, credential = world.tenant("acme-robotics"), None
+    cast = world.tenant("acme-robotics")
     name_people(cast)
     credential = world.consumer(cast)
     slugs = make_keys(world, cast, credential)
@@ -65,8 +65,9 @@ def build(world: World, portal: Portal) -> Scenery:
     ended = world.tenant("globex")
     join(world, cast.owner, ended)
     world.key(ended)
+    staff = world.staff_actor()
     with world.bound(ended):
-        offboarding.start(actor=world.staff_actor(), reason="contract_ended", confirmation=ended.slug)
+        offboarding.start(actor=staff, reason="contract_ended", confirmation=ended.slug)
     wait_until(lambda: state_of(world, ended) == "offboarded", seconds=40)
     return Scenery(
         cast=cast,
@@ -131,7 +132,7 @@ def join(world: World, user: User, cast: Cast) -> None:
     with world.bound(cast):
         issued = members.invite(actor=cast.actor, email=user.email, role="auditor")
         actor = actors.invitee(user.pk, tenant_id=cast.id, label=user.email, origin=Origin())
-        members.accept(actor=actor, plaintext=issued.plaintext, password=None, name="")
+        members.accept(actor=actor, plaintext=issued.plaintext, password=Secret(""), name="")
 
 
 def state_of(world: World, cast: Cast) -> Any:

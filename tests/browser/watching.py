@@ -19,7 +19,7 @@ document.addEventListener("securitypolicyviolation",
 _FAILED = re.compile(r"Failed to load resource: the server responded with a status of (\d+)")
 
 
-@dataclass(slots=True)
+@dataclass  # without slots: Playwright keeps its own attributes on an object whose methods listen
 class Watch:
     """Faults of every page of one context, since it was made."""
 
@@ -44,7 +44,7 @@ class Watch:
 
     def check(self) -> None:
         """Raises AssertionError with every fault so far."""
-        assert self.faults == []
+        assert self.faults == [], "\n".join(self.faults)
 
     def _hear(self, message: ConsoleMessage) -> None:
         refused = _FAILED.match(message.text)

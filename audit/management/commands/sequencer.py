@@ -36,10 +36,12 @@ class Command(BaseCommand):
             except Error as error:
                 # The database went away: the lock is gone with the session, so start over.
                 log.warning("database_error", error=type(error).__name__)
-                connections[ALIAS].close()
                 if once:
                     raise
                 stop.wait(1)
+            finally:
+                # The lock belongs to the session: a caller that lives on must not keep it from a real sequencer.
+                connections[ALIAS].close()
             if once:
                 return
 
