@@ -29,7 +29,8 @@ CSRF_TRUSTED_ORIGINS = [BASE_URL]
 KEY_FILE: str = env.str("BYOK_KEY_FILE", default="")
 """Path of the key-encryption key ring (mode 0600). Without it nothing stored can be opened."""
 
-JOB_LEASE_SECONDS: int = env.int("BYOK_JOB_LEASE_SECONDS", default=60)
+JOB_LEASE_SECONDS: int = env.int("BYOK_JOB_LEASE_SECONDS", default=150)
+"""Longer than one step may take: a revocation with its looks, each call cut off after 20 seconds."""
 INVITATION_DAYS: int = env.int("BYOK_INVITATION_DAYS", default=7)
 PROOF_DAYS: int = env.int("BYOK_PROOF_DAYS", default=90)
 

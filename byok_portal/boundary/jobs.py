@@ -49,11 +49,18 @@ class Running:
     def subject_id(self) -> UUID:
         return self.job.subject_id
 
-    def progress(self, done: int, total: int) -> None:
-        """Keep the lease and show how far the work is."""
-        until = timezone.now() + timedelta(seconds=settings.JOB_LEASE_SECONDS)
+    def keep(self, **progress: int) -> None:
+        """Renew the lease before a step; `done_steps` and `total_steps` show how far the work is.
+
+        Raises LeaseLost when another worker has taken the job over: this one must not touch it again.
+        """
         with transaction.atomic():
-            _rows(self.job.id).update(done_steps=done, total_steps=total, lease_until=until)
+            if not _own(self.job).update(lease_until=_lease_end(), **progress):
+                raise LeaseLost
+
+
+class LeaseLost(Exception):
+    """This worker was silent for too long, and another one has the job now."""
 
 
 class RetryLater(Exception):  # an instruction to the runner, not a fault
@@ -109,6 +116,8 @@ def run(tenant_id: str, job_id: str) -> str:
             return "not due"
         try:
             REGISTRY[row.kind](Running(actors.worker(row.id), row))
+        except LeaseLost:
+            return "lease lost"
         except RetryLater as pause:
             return _retry(row, pause.code, seconds=pause.seconds)
         except errors.PortalError as error:
@@ -162,9 +171,18 @@ def _claim(job_id: UUID) -> Job | None:
             row.save(update_fields=["state", "finished_at", "last_error"])
             return None
         row.state, row.attempts = JobState.RUNNING, row.attempts + 1
-        row.lease_until = now + timedelta(seconds=settings.JOB_LEASE_SECONDS)
+        row.lease_until = _lease_end()
         row.save(update_fields=["state", "attempts", "lease_until"])
         return row
+
+
+def _own(row: Job) -> QuerySet[Job]:
+    """The job while this attempt still holds it. The attempt's number fences off a worker that was given up."""
+    return _rows(row.id).filter(state=JobState.RUNNING, attempts=row.attempts)
+
+
+def _lease_end() -> datetime:
+    return timezone.now() + timedelta(seconds=settings.JOB_LEASE_SECONDS)
 
 
 def _is_due(row: Job, now: datetime) -> bool:
@@ -178,7 +196,7 @@ def _retry(row: Job, code: str, *, seconds: int | None = None) -> str:
         return _settle(row, JobState.DEAD, code)
     pause = seconds if seconds is not None else min(2**row.attempts, MAX_BACKOFF)
     with transaction.atomic():
-        _rows(row.id).update(
+        _own(row).update(
             state=JobState.QUEUED,
             run_after=timezone.now() + timedelta(seconds=pause),
             lease_until=None,
@@ -189,7 +207,7 @@ def _retry(row: Job, code: str, *, seconds: int | None = None) -> str:
 
 def _settle(row: Job, state: JobState, code: str) -> str:
     with transaction.atomic():
-        _rows(row.id).update(state=state, finished_at=timezone.now(), lease_until=None, last_error=code[:300])
+        _own(row).update(state=state, finished_at=timezone.now(), lease_until=None, last_error=code[:300])
     return state.value
 
 

@@ -14,6 +14,7 @@ from byok_portal.boundary.pages import TenantPage
 from byok_portal.boundary.permissions import Permission
 from keys import selectors
 from keys.pages import actions, presentation
+from keys.pages.evidence import word_evidence, word_method
 from keys.services.catalogue import entry_of
 from keys.states import Custody, GrantState, KeyState
 
@@ -77,11 +78,11 @@ class DetailPage(TenantPage):
             "state": "bad" if is_over else "warn" if proof.excess else "ok",
             "title": _("This proof has expired.") if is_over else _("The provider was asked with this credential."),
             "account": proof.account_label or proof.account_id,
-            "method": proof.method.replace("_", " ").capitalize(),
+            "method": word_method(proof.method, entry.name),
             "at": proof.created_at,
             "expires_at": proof.expires_at,
             "challenge": proof.challenge,
-            "evidence": _evidence(proof),
+            "evidence": word_evidence(proof.evidence),
             "prove_url": prove_url,
             "comparison": presentation.comparison_of(proof, key.scopes, entry),
         }
@@ -147,16 +148,6 @@ def _notices(key: Key, proof: Proof | None) -> list[dict[str, str]]:
     return notices
 
 
-def _evidence(proof: Proof) -> list[tuple[str, str]]:
-    """What the probe found, as people read it; a list of words in one line."""
-    rows = []
-    for name, value in proof.evidence.items():
-        words = value if isinstance(value, list) else [value]
-        if words and all(isinstance(word, str | int | float) for word in words):
-            rows.append((name.replace("_", " ").capitalize(), ", ".join(str(word) for word in words)))
-    return rows
-
-
 def _scopes(key: Key, entry: ProviderEntry) -> list[dict[str, Any]]:
     return [
         {
@@ -172,14 +163,15 @@ def _scopes(key: Key, entry: ProviderEntry) -> list[dict[str, Any]]:
 
 
 def _fill(call: str, parameters: dict[str, str]) -> str:
-    """A call pattern with this key's own values, for reading only."""
+    """A call pattern with this key's own values, for reading only: what its query may not hold is left out."""
+    call = call.partition("?!")[0].replace("{path...}", "…")
     for name, value in parameters.items():
         call = call.replace(f"{{{name}}}", value)
     return call
 
 
 def _facts(key: Key, newest: KeyVersion | None) -> list[tuple[str, Any]]:
-    return [
+    facts: list[tuple[str, Any]] = [
         (_("Owner"), str(key.owner)),
         (_("Backup owner"), str(key.backup_owner)),
         (_("Purpose"), key.purpose),
@@ -192,6 +184,7 @@ def _facts(key: Key, newest: KeyVersion | None) -> list[tuple[str, Any]]:
         (_("Registered"), key.created_at),
         (_("Ended"), key.ended_at),
     ]
+    return [(label, value) for label, value in facts if value not in (None, "")]
 
 
 def _parameters(key: Key) -> list[tuple[str, str]]:

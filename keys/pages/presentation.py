@@ -99,7 +99,7 @@ def due_of(key: Key, current: KeyVersion | None, draining: KeyVersion | None) ->
     return {
         "css": css,
         "label": label % {"when": word_distance(end if of_credential else key.ends_on, now)},
-        "sub": _("the credential's own end") if of_credential else _("end date of the key"),
+        "sub": _("credential's own end") if of_credential else _("end date of the key"),
         "percent": _elapsed(since, end, now),
     }
 

@@ -135,6 +135,7 @@ def advance(running: jobs.Running) -> None:
     while (step := _next_step(running, waiting)) is not None:
         if waiting and step.kind in _FINAL:
             break
+        running.keep()
         attempts = begin_step(step_id=step.id)
         if step.kind != "revoke_upstream":
             run_step(actor=running.actor, step_id=step.id)
@@ -151,7 +152,7 @@ def _next_step(running: jobs.Running, waiting: set[UUID]) -> OffboardingStep | N
         step = steps.exclude(state__in=_FINISHED).exclude(id__in=waiting).order_by("position").first()
         total = steps.count() if step is None or step.position % PROGRESS_EVERY == 1 else 0
     if total:
-        running.progress(step.position - 1 if step else total - len(waiting), total)
+        running.keep(done_steps=step.position - 1 if step else total - len(waiting), total_steps=total)
     return step
 
 

@@ -136,7 +136,7 @@ def _token_state(token: ConsumerToken) -> tuple[str, str]:
 
 
 def _facts(found: Consumer) -> list[tuple[str, Any]]:
-    return [
+    facts: list[tuple[str, Any]] = [
         (_("Slug"), found.slug),
         (_("Kind"), found.get_kind_display()),
         (_("Environment"), found.environment.capitalize()),
@@ -146,6 +146,7 @@ def _facts(found: Consumer) -> list[tuple[str, Any]]:
         (_("Last act"), find_last_acts([found.id]).get(found.id)),
         (_("Ended"), found.ended_at),
     ]
+    return [(label, value) for label, value in facts if value not in (None, "")]
 
 
 class RegisterPage(OperationPage):

@@ -125,3 +125,24 @@ def test_an_enqueued_job_is_gone_when_its_transaction_is_rolled_back(world: Worl
         transaction.set_rollback(True)
     with world.inside(cast):
         assert not Job.objects.filter(tenant_id=cast.id).exists()
+
+
+def test_a_worker_that_lost_its_lease_touches_the_job_no_more(world: World) -> None:
+    cast, seen = world.tenant(), []
+
+    def stall(running: jobs.Running) -> None:
+        with binding.reading():
+            Job.objects.filter(id=running.job.id).update(attempts=running.job.attempts + 1)
+        try:
+            running.keep()
+        except jobs.LeaseLost:
+            seen.append("stopped")
+            raise
+
+    jobs.REGISTRY["test.stalls"] = stall
+    with world.bound(cast), binding.reading():
+        job = jobs.enqueue("test.stalls", subject_id=cast.id)
+    assert jobs.run(str(cast.id), str(job.id)) == "lease lost"
+    with world.inside(cast):
+        left = Job.objects.get(id=job.id)
+    assert (seen, left.state, left.attempts) == (["stopped"], "running", 2)

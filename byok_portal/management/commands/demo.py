@@ -40,7 +40,7 @@ def describe(document: dict[str, Any]) -> str:
         f"  API           {base}/api/v1/openapi.json",
         "",
         f"  Register a key of your own in {base}/t/acme/ (provider OpenBao, endpoint {upstream['openbao_addr']},",
-        f"  prefix {upstream['prefix']}) with this real token:  {upstream['fresh_token']}",
+        f"  path prefix {upstream['prefix']}) with this real token:  {upstream['fresh_token']}",
         f"  and rotate it later to:  {upstream['successor_token']}",
         "",
         "  Read a real secret through the portal, without ever seeing the credential:",
