@@ -63,10 +63,18 @@ def _children(port: int) -> list[Child]:
         "byok_portal.wsgi:application",
     ]
     return [
-        Child(name="web", argv=web),
-        Child(name="worker", argv=[*manage, "worker"]),
-        Child(name="sequencer", argv=[*manage, "sequencer"]),
+        Child(name="web", argv=web, env=_environment("STAFF")),
+        Child(name="worker", argv=[*manage, "worker"], env=_environment()),
+        Child(name="sequencer", argv=[*manage, "sequencer"], env=_environment("SEQUENCER")),
     ]
+
+
+def _environment(*logins: str) -> dict[str, str]:
+    """The process's own logins only: nobody at run time holds the migration role's."""
+    kept = {f"DATABASE_URL_{login}" for login in logins}
+    return {
+        name: value for name, value in os.environ.items() if not name.startswith("DATABASE_URL_") or name in kept
+    }
 
 
 def _require_free(port: int) -> None:
