@@ -82,7 +82,7 @@ def _build(server: BaoServer) -> dict[str, Any]:
     bao = server.admin()
     _prepare_upstream(bao)
     password = secrets.token_urlsafe(12)
-    staff = User.objects.create_superuser("staff@platform.example", password)
+    staff = User.objects.db_manager("owner").create_superuser("staff@platform.example", password)
     staff_actor = actors.staff(staff.pk, label=staff.email, origin=_PLACE)
     _allow_private(staff_actor)
     acme, globex = _tenant(staff_actor, "Acme", "acme"), _tenant(staff_actor, "Globex", "globex")
@@ -156,11 +156,11 @@ def _tenant(staff: Actor, name: str, slug: str) -> _Tenant:
             actor=staff, name=name, slug=slug, contract_ends_on=ends, owner_email=f"owner@{slug}.example"
         )
         owner = _accept(tenant, invitation, password, "Tenant owner")
-        second = members.invite(actor=staff, email=f"backup@{slug}.example", role=Role.OWNER.value)
+        actor = actors.person(owner.pk, tenant_id=tenant.id, role=Role.OWNER, label=owner.email, origin=_PLACE)
+        second = members.invite(actor=actor, email=f"backup@{slug}.example", role=Role.OWNER.value)
         backup = _accept(tenant, second, password, "Backup owner")
-        third = members.invite(actor=staff, email=f"auditor@{slug}.example", role=Role.AUDITOR.value)
+        third = members.invite(actor=actor, email=f"auditor@{slug}.example", role=Role.AUDITOR.value)
         _accept(tenant, third, password, "Auditor")
-    actor = actors.person(owner.pk, tenant_id=tenant.id, role=Role.OWNER, label=owner.email, origin=_PLACE)
     return _Tenant(tenant, actor, [owner, backup], password)
 
 

@@ -31,6 +31,8 @@ KEY_FILE: str = env.str("BYOK_KEY_FILE", default="")
 
 JOB_LEASE_SECONDS: int = env.int("BYOK_JOB_LEASE_SECONDS", default=150)
 """Longer than one step may take: a revocation with its looks, each call cut off after 20 seconds."""
+BROKERED_CALLS: int = env.int("BYOK_BROKERED_CALLS", default=2)
+"""Calls of one tenant that may wait for providers at once in one web process; it has four threads."""
 INVITATION_DAYS: int = env.int("BYOK_INVITATION_DAYS", default=7)
 PROOF_DAYS: int = env.int("BYOK_PROOF_DAYS", default=90)
 

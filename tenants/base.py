@@ -17,7 +17,8 @@ class TenantQuerySet(models.QuerySet[_Model_co]):
 
     def lock(self) -> Self:
         """The same rows, locked until the transaction ends."""
-        return self.select_for_update(of=("self",))
+        # NO KEY: a row that refers to this one can be written meanwhile, so foreign keys never deadlock with it.
+        return self.select_for_update(of=("self",), no_key=True)
 
 
 class TenantManager(models.Manager[_Model_co]):

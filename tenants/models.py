@@ -21,7 +21,7 @@ SLUG = RegexValidator(r"^[a-z0-9]([a-z0-9-]{0,58}[a-z0-9])?$", "Use small letter
 
 
 class UserManager(BaseUserManager["User"]):
-    """People are created by invitation or, for staff, by `manage.py createsuperuser`."""
+    """People are created by invitation or, for staff, by `manage.py createsuperuser --database owner`."""
 
     def create_user(self, email: str, password: str | None = None, **fields: Any) -> User:
         user = self.model(email=self.normalize_email(email).lower(), **fields)

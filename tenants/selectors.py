@@ -54,7 +54,7 @@ def get_tenant() -> Tenant:
 
 def lock_tenant() -> Tenant:
     """The bound tenant, locked against a concurrent change of its state."""
-    tenant = Tenant.objects.select_for_update().filter(id=binding.get_tenant()).first()
+    tenant = Tenant.objects.select_for_update(no_key=True).filter(id=binding.get_tenant()).first()
     if tenant is None:
         raise NotFound
     return tenant

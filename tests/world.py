@@ -114,7 +114,7 @@ class World:
 
         from tenants.models import User  # noqa: PLC0415
 
-        user = User.objects.create_superuser(f"{self.name('staff')}@platform.example", PASSWORD)
+        user = User.objects.db_manager("owner").create_superuser(f"{self.name('staff')}@platform.example", PASSWORD)
         user.password = make_password(PASSWORD, hasher="pbkdf2_sha256")
         user.save(update_fields=["password"])
         return user
@@ -143,20 +143,15 @@ class World:
                 contract_ends_on=None,
                 owner_email=f"owner@{slug}.example",
             )
-            people["owner"] = self._accept(tenant, invitation)
+            owner = people["owner"] = self._accept(tenant, invitation)
+            actor = actors.person(
+                owner.pk, tenant_id=tenant.id, role=Role.OWNER, label=owner.email, origin=Origin(address="127.0.0.1")
+            )
             for name, role in (("backup", Role.OWNER), ("auditor", Role.AUDITOR)):
-                invited = members.invite(actor=staff, email=f"{name}@{slug}.example", role=role.value)
+                invited = members.invite(actor=actor, email=f"{name}@{slug}.example", role=role.value)
                 people[name] = self._accept(tenant, invited)
             with binding.reading():
                 tenant.refresh_from_db()
-        owner = people["owner"]
-        actor = actors.person(
-            owner.pk,
-            tenant_id=tenant.id,
-            role=Role.OWNER,
-            label=owner.email,
-            origin=Origin(address="127.0.0.1"),
-        )
         return Cast(tenant, owner, people["backup"], people["auditor"], actor)
 
     def _accept(self, tenant: Tenant, issued: Any) -> User:

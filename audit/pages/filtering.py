@@ -98,7 +98,8 @@ class FilterForm(forms.Form):
 
     @property
     def _shown(self) -> dict[str, str]:
-        return {name: str(self.data.get(name, "")) for name in self.fields}
+        """A bad value is named in a message, not put back: no field could show it."""
+        return {name: "" if name in self.errors else str(self.data.get(name, "")) for name in self.fields}
 
 
 def _start_of(day: date | None) -> datetime | None:

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar
 
-from django.db import IntegrityError, transaction
+from django.core.exceptions import ValidationError
+from django.db import DataError, IntegrityError, transaction
+from django.utils import timezone
+from rest_framework.exceptions import NotFound
 from rest_framework.pagination import CursorPagination
 from rest_framework.response import Response
 from rest_framework.views import APIView
@@ -20,6 +24,7 @@ from byok_portal.boundary.models import IdempotencyRecord
 if TYPE_CHECKING:
     from collections.abc import Callable
 
+    from django.db.models import QuerySet
     from rest_framework.request import Request
 
     from byok_portal.boundary.actors import Actor
@@ -30,6 +35,10 @@ P = ParamSpec("P")
 R = TypeVar("R")
 MAX_IDEMPOTENCY_KEY = 200
 MAX_PAGE = 200
+KEPT = timedelta(hours=24)
+"""How long an answer is kept for a repeat."""
+LOST = timedelta(minutes=5)
+"""A write that has not settled by then died with its process; a repeat runs anew."""
 
 
 class Pages(CursorPagination):
@@ -39,6 +48,14 @@ class Pages(CursorPagination):
     page_size = 50
     page_size_query_param = "page_size"
     max_page_size = MAX_PAGE
+
+    def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any] | None:
+        """Raises InvalidInput for a cursor that was made up: it may hold a value of any type."""
+        try:
+            with transaction.atomic():
+                return super().paginate_queryset(queryset, request, view)
+        except (NotFound, ValueError, TypeError, ValidationError, DataError):
+            raise errors.InvalidInput("cursor is not one of ours.", code="invalid_cursor", field="cursor") from None
 
     def get_page_size(self, request: Request) -> int:
         """Raises InvalidInput for anything but 1 to 200."""
@@ -104,9 +121,12 @@ class PortalView(APIView):
         digest = self._request_digest()
         try:
             with transaction.atomic():
+                self._records(created_at__lt=timezone.now() - KEPT).delete()
+                self._records(idempotency_key=key, status=None, created_at__lt=timezone.now() - LOST).delete()
+                # By token, not by consumer: one that lacks the scope must not get the answer of one that has it.
                 record = IdempotencyRecord.objects.create(
                     tenant_id=self.bearer.tenant_id,
-                    caller_id=self.actor.id,
+                    caller_id=self.bearer.token_id,
                     idempotency_key=key,
                     request_digest=digest,
                 )
@@ -127,9 +147,7 @@ class PortalView(APIView):
 
     def _replay(self, key: str, digest: bytes) -> Response:
         with transaction.atomic():
-            record = IdempotencyRecord.objects.filter(
-                tenant_id=self.bearer.tenant_id, caller_id=self.actor.id, idempotency_key=key
-            ).first()
+            record = self._records(idempotency_key=key).first()
         if record is None or record.status is None:
             raise errors.Conflict("The first request with this Idempotency-Key is still running.", code="in_progress")
         if bytes(record.request_digest) != digest:
@@ -138,6 +156,10 @@ class PortalView(APIView):
             message = "This was done already. Its answer showed a secret once and is not kept."
             raise errors.Conflict(message, code="already_done")
         return Response(record.body, status=record.status, headers={"Idempotent-Replay": "true"})
+
+    def _records(self, **filters: Any) -> QuerySet[IdempotencyRecord]:
+        rows = IdempotencyRecord.objects.filter(tenant_id=self.bearer.tenant_id, caller_id=self.bearer.token_id)
+        return rows.filter(**filters)
 
     def _request_digest(self) -> bytes:
         request = self.request

@@ -11,6 +11,7 @@ class BoundaryConfig(AppConfig):
 
     name = "byok_portal.boundary"
     label = "boundary"
+    verbose_name = "Background work"
 
     def ready(self) -> None:
         from byok_portal.boundary.grants import apply_grants  # noqa: PLC0415  # the app registry must be ready

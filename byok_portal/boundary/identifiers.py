@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import TYPE_CHECKING, Final
 from uuid import UUID
 
@@ -9,6 +10,8 @@ import uuid_utils.compat
 
 if TYPE_CHECKING:
     from typing import Any
+
+_DASHED: Final = re.compile(r"[0-9a-fA-F]{8}(-[0-9a-fA-F]{4}){3}-[0-9a-fA-F]{12}")
 
 PLATFORM: Final = UUID(int=0)
 """The chain of events that belong to no tenant, such as a change to the provider catalogue."""
@@ -21,7 +24,8 @@ def new_id() -> UUID:
 
 def parse_id(value: Any) -> UUID | None:
     """The UUID that `value` spells, or None. Total: never raises on a stranger's input."""
-    try:
-        return UUID(str(value))
-    except ValueError:
+    text = str(value)
+    # Only the dashed form: 32 hexadecimal digits may be somebody's slug.
+    if not _DASHED.fullmatch(text):
         return None
+    return UUID(text)

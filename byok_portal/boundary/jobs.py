@@ -60,7 +60,7 @@ class Running:
 
 
 class LeaseLost(Exception):
-    """This worker was silent for too long, and another one has the job now."""
+    """The worker was silent for too long, and another one has the job now."""
 
 
 class RetryLater(Exception):  # an instruction to the runner, not a fault

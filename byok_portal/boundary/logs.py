@@ -1,4 +1,4 @@
-"""Structured logs (structlog, JSON lines). Local variables, bodies and paths are never logged: they hold secrets."""
+"""Structured logs (structlog, JSON lines). No local variable, body, path or exception text: they hold secrets."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from structlog.tracebacks import ExceptionDictTransformer
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
-    from structlog.typing import Processor
+    from structlog.typing import ExcInfo, Processor
 
 _SHARED: list[Processor] = [
     structlog.contextvars.merge_contextvars,
@@ -19,9 +19,26 @@ _SHARED: list[Processor] = [
     structlog.processors.TimeStamper(fmt="iso", utc=True),
 ]
 # show_locals=False: the default prints every local variable of every frame (ecosystem.md section 7).
-_AS_DATA: Processor = structlog.processors.ExceptionRenderer(ExceptionDictTransformer(show_locals=False))
-# Text, because the console renderer cannot print data there: it would lose the whole line.
-_AS_TEXT: Processor = structlog.processors.format_exc_info
+_transform = ExceptionDictTransformer(show_locals=False)
+
+
+def _as_data(exc_info: ExcInfo) -> list[dict[str, Any]]:
+    """Types and frames. An exception's text may quote a header that was sent or a row that was refused."""
+    stacks = _transform(exc_info)
+    return [{name: stack[name] for name in ("exc_type", "is_cause", "frames")} for stack in stacks]
+
+
+def _as_text(exc_info: ExcInfo) -> str:
+    """The same as text, because the console renderer cannot print data there: it would lose the whole line."""
+    lines = []
+    for stack in _as_data(exc_info):
+        lines += [f"  {frame['filename']}:{frame['lineno']} in {frame['name']}" for frame in stack["frames"]]
+        lines.append(stack["exc_type"])
+    return "\n".join(lines)
+
+
+_AS_DATA: Processor = structlog.processors.ExceptionRenderer(_as_data)
+_AS_TEXT: Processor = structlog.processors.ExceptionRenderer(_as_text)
 
 
 def configure(*, level: str, plain: bool) -> None:

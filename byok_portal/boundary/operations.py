@@ -101,17 +101,19 @@ def operation(
                 message = f"{name}: operations take keywords only"
                 raise TypeError(message)
             actor: Actor = kwargs["actor"]  # type: ignore[assignment]
-            with binding.use_alias(row.alias), _running(_Run(row)):
+            started = _Run(row)
+            with binding.use_alias(row.alias), _running(started):
                 try:
                     _authorise(actor, row)
                     if row.external:
                         return function(*args, **kwargs)
                     with commit():
                         return function(*args, **kwargs)
-                except (errors.Forbidden, errors.Refused) as error:
+                except (errors.Forbidden, errors.Refused, errors.UpstreamUnavailable) as error:
                     denied = error
                 # Outside the rolled-back transaction, so that the denial stays.
-                _record_denial(actor, row, denied)
+                if not (started.recorded and isinstance(denied, errors.UpstreamUnavailable)):
+                    _record_denial(actor, row, denied)
                 raise denied
 
         row = Operation(name, permission, frozenset(events), page, api, external, alias, run)

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from django.core.exceptions import PermissionDenied
+from django.core.exceptions import PermissionDenied, RequestDataTooBig
 from django.db import DataError
 from django.http import Http404, HttpRequest, JsonResponse
 from rest_framework import exceptions
@@ -75,16 +75,29 @@ def _convert(exception: Exception) -> errors.PortalError:
     if isinstance(exception, exceptions.ValidationError):
         return errors.InvalidInputs(list(_problems(exception.detail))) if exception.detail else errors.InvalidInput()
     if isinstance(exception, exceptions.APIException):
-        error = errors.PortalError(str(exception.detail), code=_CODES.get(exception.status_code, "error"))
-        error.status, error.title = exception.status_code, str(exception.default_detail)
-        return error
-    if isinstance(exception, Http404 | PermissionDenied):
-        return errors.NotFound() if isinstance(exception, Http404) else errors.Forbidden()
-    if isinstance(exception, DataError):
-        return errors.InvalidInput("A value cannot be stored: it is out of range.", code="out_of_range")
+        code = _CODES.get(exception.status_code, "error")
+        return _problem(exception.status_code, code, str(exception.detail))
+    for kinds, error in _KNOWN:
+        if isinstance(exception, kinds):
+            return error
     # The type and the stack, never the text: it may quote what the caller sent.
     log.error("unhandled", error=type(exception).__name__, exc_info=exception)
     return errors.PortalError("The portal failed to answer. The request id names this failure in its log.")
+
+
+def _problem(status: int, code: str, detail: str) -> errors.PortalError:
+    error = errors.PortalError(detail, code=code)
+    error.status, error.title = status, code.replace("_", " ").capitalize()
+    return error
+
+
+_KNOWN: Final[tuple[tuple[type[Exception], errors.PortalError], ...]] = (
+    (Http404, errors.NotFound()),
+    (PermissionDenied, errors.Forbidden()),
+    (DataError, errors.InvalidInput("A value cannot be stored: it is out of range.", code="out_of_range")),
+    (RequestDataTooBig, _problem(413, "body_too_large", "The request's body is too large: 1 MiB at most.")),
+    (RecursionError, _problem(400, "malformed_request", "The request's body is nested too deeply.")),
+)
 
 
 def _problems(detail: Any, field: str = "") -> Iterator[errors.InvalidInput]:

@@ -108,6 +108,8 @@ class RegisterForm(forms.Form):
                 initial=parameter.default,
                 help_text=parameter.help,
             )
+        parameters = [f"param_{parameter.name}" for parameter in entry.parameters]
+        self.order_fields(["name", "environment", "endpoint", *parameters])
 
 
 class RotateForm(forms.Form):

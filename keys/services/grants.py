@@ -11,10 +11,11 @@ from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from audit.services.recording import Target, append
+from byok_portal.boundary.actors import ActorKind
 from byok_portal.boundary.identifiers import parse_id
 from byok_portal.boundary.operations import operation
 from byok_portal.boundary.permissions import Permission
-from byok_portal.errors import Conflict, InvalidInput, NotFound
+from byok_portal.errors import Conflict, Forbidden, InvalidInput, NotFound
 from keys import selectors
 from keys.models import Grant, Key
 from keys.states import Delivery, GrantState, RevocationReason
@@ -65,10 +66,13 @@ def create(*, actor: Actor, key_id: UUID, draft: GrantDraft) -> Grant:
     key = selectors.lock_key(key_id)
     if key.state in selectors.ENDED_KEYS:
         raise Conflict(f"The key is {key.state}; nothing can be granted on it.", code="key_state")
+    consumer = _consumer(draft.consumer, key)
+    if actor.kind is ActorKind.CONSUMER and actor.id == consumer.id:
+        raise Forbidden("A consumer cannot grant itself a right.")
     now = timezone.now()
     grant = Grant(
         key=key,
-        consumer=_consumer(draft.consumer, key),
+        consumer=consumer,
         scopes=_scopes(draft.scopes, key),
         deliveries=_deliveries(draft.deliveries),
         networks=_networks(draft.networks),
@@ -153,7 +157,9 @@ def _insert(grant: Grant) -> None:
 
 def _consumer(reference: str, key: Key) -> Consumer:
     identifier = parse_id(reference)
-    found = Consumer.objects.filter(**({"id": identifier} if identifier else {"slug": str(reference)[:60]})).first()
+    lookup = {"id": identifier} if identifier else {"slug": str(reference)[:60].replace("\0", "")}
+    # Locked, so that a consumer which is being ended does not get a last grant.
+    found = Consumer.objects.lock().filter(**lookup).first()
     if found is None or found.state != Consumer.State.ACTIVE:
         raise InvalidInput(
             "Consumer must be a live consumer of this tenant.", code="unknown_consumer", field="consumer"
@@ -226,4 +232,7 @@ def _rate(rate: int | None) -> int | None:
 
 def _expiry(days: int, key: Key) -> Any:
     number = rules.require_number(days, field="days", minimum=1, maximum=MAX_GRANT_DAYS)
-    return min(timezone.now() + timedelta(days=number), selectors.end_of(key.ends_on))
+    end_ = selectors.end_of(key.ends_on)
+    if end_ <= timezone.now():
+        raise Conflict("The key has ended by its end date; nothing can be granted on it.", code="key_expired")
+    return min(timezone.now() + timedelta(days=number), end_)

@@ -12,7 +12,7 @@ from byok_portal.boundary.operations import operation
 from byok_portal.boundary.permissions import Permission
 from byok_portal.errors import Conflict, Refused
 from keys import selectors
-from keys.models import Grant, Key, KeyVersion, Material, Proof
+from keys.models import Grant, Key, KeyVersion, Material, Proof, UpstreamStatus
 from keys.services import versions
 from keys.states import GrantState, KeyState, RevocationReason, VersionState
 from tenants import rules
@@ -46,6 +46,8 @@ def activate(*, actor: Actor, key_id: UUID, accept_excess: bool = False, note: s
     proof = require_proof(key, version)
     text = check_excess(proof, accept_excess=accept_excess, note=note)
     refuse_expired(key, version)
+    if version.upstream_status == UpstreamStatus.INVALID:
+        raise Refused("The provider refuses this credential since it was proven.", code="upstream_invalid")
     versions.move(version, VersionState.ACTIVE, activated_at=timezone.now())
     _set_state(key, KeyState.ACTIVE)
     append(

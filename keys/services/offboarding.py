@@ -17,7 +17,7 @@ from byok_portal.boundary import binding, jobs
 from byok_portal.boundary.identifiers import new_id
 from byok_portal.boundary.operations import Absent, operation
 from byok_portal.boundary.permissions import Permission
-from byok_portal.errors import InvalidInput
+from byok_portal.errors import Conflict, InvalidInput
 from keys import selectors
 from keys.models import Grant, Key, KeyVersion, Material, UpstreamStatus
 from keys.services import custody, lifecycle, upstream
@@ -38,6 +38,8 @@ if TYPE_CHECKING:
 ADVANCE: Final = "tenant.offboard"
 MAX_UPSTREAM_ATTEMPTS: Final = 5
 PROGRESS_EVERY: Final = 10
+MAX_LABEL: Final = 200
+_SETTLED: Final = "step_settled"
 _FINAL: Final = ("shred_keys", "close")
 _State = OffboardingStep.State
 _FINISHED: Final = (_State.DONE, _State.RESIDUAL)
@@ -76,7 +78,13 @@ def start(*, actor: Actor, reason: str, confirmation: str, note: str = "") -> Of
     move(actor=actor, to=TenantState.OFFBOARDING, event="tenant.offboarding_started", detail={"reason": why})
     offboarding: Offboarding = Offboarding.objects.create(reason=why, note=text, started_by_id=actor.id)
     steps = [
-        OffboardingStep(id=new_id(), tenant_id=binding.get_tenant(), offboarding=offboarding, position=n, **step)
+        OffboardingStep(
+            id=new_id(),
+            tenant_id=binding.get_tenant(),
+            offboarding=offboarding,
+            position=n,
+            **{**step, "label": step["label"][:MAX_LABEL]},
+        )
         for n, step in enumerate(_plan(), start=1)
     ]
     OffboardingStep.objects.bulk_create(steps, batch_size=500)
@@ -137,10 +145,14 @@ def advance(running: jobs.Running) -> None:
             break
         running.keep()
         attempts = begin_step(step_id=step.id)
-        if step.kind != "revoke_upstream":
-            run_step(actor=running.actor, step_id=step.id)
-        elif not _run_upstream(running.actor, step, last=attempts >= MAX_UPSTREAM_ATTEMPTS):
-            waiting.add(step.id)
+        try:
+            if step.kind != "revoke_upstream":
+                run_step(actor=running.actor, step_id=step.id)
+            elif not _run_upstream(running.actor, step, last=attempts >= MAX_UPSTREAM_ATTEMPTS):
+                waiting.add(step.id)
+        except Conflict as conflict:
+            if conflict.code != _SETTLED:
+                raise
     if waiting:
         code = "upstream_not_confirmed"
         raise jobs.RetryLater(code)
@@ -183,8 +195,8 @@ def begin_step(*, step_id: UUID) -> int:
     api=_WORKER,
 )
 def finish_upstream_step(*, actor: Actor, step_id: UUID, note: str, residual: bool) -> None:
-    """Settle a step whose effect is at the provider."""
-    step = OffboardingStep.objects.lock().get(id=step_id)
+    """Settle a step whose effect is at the provider. Raises Conflict when another worker did."""
+    step = _lock_open(step_id)
     _settle(actor, step, _State.RESIDUAL if residual else _State.DONE, note)
 
 
@@ -203,11 +215,18 @@ def finish_upstream_step(*, actor: Actor, step_id: UUID, note: str, residual: bo
     api=_WORKER,
 )
 def run_step(*, actor: Actor, step_id: UUID) -> None:
-    """Do one local step: effect, event and state in this transaction. A finished step is left as it is."""
-    step = OffboardingStep.objects.lock().select_related("offboarding").get(id=step_id)
+    """Do one local step: effect, event and state in this transaction. Raises Conflict when another worker did."""
+    step = _lock_open(step_id)
     reason = RevocationReason(step.offboarding.reason)
     note = _STEPS[step.kind](actor, step, reason)
     _settle(actor, step, _State.DONE, note)
+
+
+def _lock_open(step_id: UUID) -> OffboardingStep:
+    step = OffboardingStep.objects.lock().select_related("offboarding").get(id=step_id)
+    if step.state in _FINISHED:
+        raise Conflict("The step is finished already.", code=_SETTLED)
+    return step
 
 
 def _settle(actor: Actor, step: OffboardingStep, state: OffboardingStep.State, note: str) -> None:
@@ -228,14 +247,15 @@ def _revoke_key(actor: Actor, step: OffboardingStep, reason: RevocationReason) -
     ended = [version.number for version in lifecycle.end_key(key, reason=reason)]
     detail = {"reason": reason.value, "versions": ended}
     append(actor=actor, action="key.revoked", target=Target("key", key.id), detail=detail)
-    return f"{len(ended)} versions ended."
+    return f"Versions ended: {len(ended)}."
 
 
 def _end_grant(actor: Actor, step: OffboardingStep, reason: RevocationReason) -> str:
     grant = Grant.objects.lock().get(id=step.subject_id)
-    if grant.state == GrantState.ACTIVE:
-        grant.state, grant.ended_at, grant.end_reason = GrantState.REVOKED, timezone.now(), reason.value
-        grant.save(update_fields=["state", "ended_at", "end_reason"])
+    if grant.state != GrantState.ACTIVE:
+        return "Ended with its key."
+    grant.state, grant.ended_at, grant.end_reason = GrantState.REVOKED, timezone.now(), reason.value
+    grant.save(update_fields=["state", "ended_at", "end_reason"])
     detail = {"grant": str(grant.id), "consumer": str(grant.consumer_id), "reason": reason.value}
     append(actor=actor, action="grant.ended", target=Target("key", grant.key_id), detail=detail)
     return "Ended."
@@ -243,6 +263,8 @@ def _end_grant(actor: Actor, step: OffboardingStep, reason: RevocationReason) ->
 
 def _end_consumer(actor: Actor, step: OffboardingStep, reason: RevocationReason) -> str:
     consumer = Consumer.objects.lock().get(id=step.subject_id)
+    if consumer.state == Consumer.State.ENDED:
+        return "Ended before."
     tokens = end_access(consumer)
     detail = {"reason": reason.value, "tokens": tokens, "grants": 0}
     append(actor=actor, action="consumer.ended", target=Target("consumer", consumer.id), detail=detail)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import secrets
 from dataclasses import dataclass
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
 
 from byok_portal.errors import Refused, UpstreamUnavailable
 from keys.catalogue import load_catalogue
@@ -18,6 +18,9 @@ if TYPE_CHECKING:
     from byok_portal.boundary.secrets import Secret
     from keys.catalogue import ProviderEntry
     from keys.models import Key
+
+
+MAX_ACCOUNT: Final = 300
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,7 @@ def prove(key: Key, plaintext: Secret) -> Evidence:
             f"{key.provider.name} gave no clear answer, so nothing was stored: {result.reason}",
             field="secret",
         )
-    if key.account_id and result.account.id != key.account_id:
+    if key.account_id and result.account.id[:MAX_ACCOUNT] != key.account_id:
         raise Refused(
             f"This credential belongs to another account at {key.provider.name} than the key is bound to.",
             code="other_account",

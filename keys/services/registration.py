@@ -8,17 +8,20 @@ from typing import TYPE_CHECKING
 from django.db import IntegrityError
 from django.utils import timezone
 
+from audit.models import Outcome
 from audit.services.recording import Target, append
 from byok_portal.boundary import binding
 from byok_portal.boundary.operations import commit, operation
 from byok_portal.boundary.permissions import Permission
-from byok_portal.errors import Conflict
+from byok_portal.errors import Conflict, Refused
 from keys import selectors
+from keys.models import UpstreamStatus
 from keys.services import custody, drafts, probing, versions
-from keys.states import KeyState
+from keys.states import KeyState, VersionState
 from tenants.services.tenants import require_active
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from uuid import UUID
 
     from byok_portal.boundary.actors import Actor
@@ -112,7 +115,7 @@ def append_proven(actor: Actor, key: Key, version: KeyVersion, proof: Proof) -> 
 @operation(
     "key.prove",
     permission=Permission.KEY_PROVE,
-    events=("key.proven",),
+    events=("key.proven", "key.proof_failed"),
     page="keys:prove",
     api="api:key-proof",
     external=True,
@@ -120,21 +123,62 @@ def append_proven(actor: Actor, key: Key, version: KeyVersion, proof: Proof) -> 
 def prove(*, actor: Actor, key_id: UUID) -> Proof:
     """Probe the current version again. Raises Refused when it is dead or another account's; the key stays as it was."""
     with binding.reading():
+        require_active()
         key = selectors.get_key(key_id)
-        version = selectors.find_current(key.id) or selectors.list_versions(key.id).filter(state="verified").first()
-        if version is None:
-            raise Conflict("The key has no version that can be proven.", code="no_version")
+        version = _provable(key)
         plaintext = custody.open_version(version)
-    evidence = probing.prove(key, plaintext)
+    try:
+        evidence = probing.prove(key, plaintext)
+    except Refused as refusal:
+        if refusal.code == "proof_failed":
+            _mark_invalid(actor, version)
+        raise
     with commit():
+        require_active()
         selectors.lock_key(key.id)
-        version.refresh_from_db()
-        version.upstream_status, version.upstream_checked_at = "valid", timezone.now()
-        version.expires_at = evidence.result.expires_at
-        version.save(update_fields=["upstream_status", "upstream_checked_at", "expires_at"])
+        _require_unchanged(version)
+        _set_upstream(version, UpstreamStatus.VALID, expires_at=evidence.result.expires_at)
         proof = versions.store_proof(key, version, evidence)
         append_proven(actor, key, version, proof)
     return proof
+
+
+def _provable(key: Key) -> KeyVersion:
+    verified = selectors.list_versions(key.id).filter(state=VersionState.VERIFIED)
+    version = selectors.find_current(key.id) or verified.first()
+    if version is None:
+        raise Conflict("The key has no version that can be proven.", code="no_version")
+    return version
+
+
+def _require_unchanged(version: KeyVersion) -> None:
+    """Raises Conflict when the version was ended or replaced while the provider was being asked."""
+    probed = version.state
+    version.refresh_from_db()
+    if version.state != probed:
+        raise Conflict(f"Version {version.number} is {version.state} by now.", code="version_state")
+
+
+def _mark_invalid(actor: Actor, version: KeyVersion) -> None:
+    """The provider refuses the credential: known from now on, so that nobody activates it on an older proof."""
+    with commit():
+        selectors.lock_key(version.key_id)
+        _require_unchanged(version)
+        _set_upstream(version, UpstreamStatus.INVALID)
+        append(
+            actor=actor,
+            action="key.proof_failed",
+            target=Target("key", version.key_id),
+            outcome=Outcome.FAILED,
+            detail={"version": version.number},
+        )
+
+
+def _set_upstream(version: KeyVersion, status: UpstreamStatus, **fields: datetime | None) -> None:
+    version.upstream_status, version.upstream_checked_at = status, timezone.now()
+    for name, value in fields.items():
+        setattr(version, name, value)
+    version.save(update_fields=["upstream_status", "upstream_checked_at", *fields])
 
 
 @operation(

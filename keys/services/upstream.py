@@ -7,6 +7,7 @@ that took effect is never repeated.
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from django.db import transaction
@@ -33,6 +34,7 @@ if TYPE_CHECKING:
 
 _WORKER: Final = Absent("a worker does it after a key, a version or a tenant has ended")
 DEAD: Final = UpstreamStatus.REVOKED_CONFIRMED
+LONGEST_CALL: Final = timedelta(minutes=3)
 CONFIRMED: Final = "The provider confirms that the credential is dead."
 
 
@@ -101,8 +103,11 @@ def _settle_earlier_call(
         return _record(actor, version, DEAD, CONFIRMED)
     if status == UpstreamStatus.VALID:
         return None
-    if status == UpstreamStatus.UNREACHABLE and not last_attempt:
-        return Ending(status, "The provider could not be reached.", retry=True)
+    called_at = version.revoke_called_at or timezone.now()
+    in_flight = timezone.now() - called_at < LONGEST_CALL
+    if (in_flight or status == UpstreamStatus.UNREACHABLE) and not last_attempt:
+        # The earlier worker may still be waiting for its answer: what it learns must not be forestalled.
+        return Ending(status, "The provider has not confirmed the revocation yet.", retry=True)
     # Refused since our call, but its answer was lost: a second call could tell no more, so none is made.
     note = "The provider refuses the credential since our call, but did not tell whether it is revoked or locked out."
     return _record(actor, version, status, note)

@@ -2,10 +2,14 @@
 
 from __future__ import annotations
 
+import threading
+from collections import Counter
+from contextlib import contextmanager
 from dataclasses import dataclass, replace
 from datetime import datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
+from django.conf import settings
 from django.db import connections
 from django.utils import timezone
 
@@ -19,13 +23,15 @@ from byok_portal.errors import InvalidInput, PortalError, Unavailable
 from keys import context, selectors
 from keys.calls import check_path, check_query, find_scopes
 from keys.decision import Code, Decision, RateFacts, UseRequest, decide
+from keys.models import Provider
 from keys.providers import get_adapter
 from keys.services import custody
+from keys.services.catalogue import entry_of
 from keys.services.probing import upstream_of
 from keys.states import Delivery, Environment
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterator, Mapping
     from uuid import UUID
 
     from byok_portal.boundary.actors import Actor
@@ -39,6 +45,34 @@ _COUNT: Final = """
 INSERT INTO keys_ratewindow (id, tenant_id, grant_id, minute, uses, created_at) VALUES (%s, %s, %s, %s, 1, now())
 ON CONFLICT (tenant_id, grant_id, minute) DO UPDATE SET uses = keys_ratewindow.uses + 1 RETURNING uses
 """
+
+
+class Slots:
+    """How many calls of one tenant may wait for providers at once in this process: one silent provider of one tenant
+    must not hold every thread.
+    """
+
+    def __init__(self, most: int) -> None:
+        self._most = most
+        self._taken: Counter[UUID] = Counter()
+        self._lock = threading.Lock()
+
+    @contextmanager
+    def taken(self, tenant_id: UUID) -> Iterator[None]:
+        """Hold a slot for the block. Raises Unavailable when the tenant has none left."""
+        with self._lock:
+            if self._taken[tenant_id] >= self._most:
+                raise Unavailable("Too many calls of this tenant wait for its providers.", code="too_many_calls")
+            self._taken[tenant_id] += 1
+        try:
+            yield
+        finally:
+            with self._lock:
+                self._taken[tenant_id] -= 1
+                self._taken += Counter()  # drops the zeros
+
+
+_slots: Final = Slots(settings.BROKERED_CALLS)
 
 
 @dataclass(frozen=True, slots=True)
@@ -130,17 +164,21 @@ def proxy(*, actor: Actor, token_id: UUID, key_reference: str, call: Call) -> An
             version=call.version,
         )
         decision = _decide(loaded, request)
-        audit_id = _record(actor, loaded, request, decision, {"method": call.method, "path": call.path[:300]})
+        named = {"method": call.method, "path": call.path[:300]}
+        audit_id = _record(actor, loaded, request, decision, named)
         if not decision.allowed or decision.version is None or key is None:
             return Answer(decision, audit_id, loaded.key_id)
         plaintext = _open(loaded, decision.version)
         upstream = upstream_of(key)
     try:
-        result = get_adapter(upstream.entry).call(
-            upstream, plaintext, call.method, call.path, call.query, call.headers, call.body or None
-        )
-    except PortalError as error:
-        _record_call(actor, key, audit_id, outcome=Outcome.FAILED, detail={"code": error.code})
+        with _slots.taken(binding.get_tenant()):
+            result = get_adapter(upstream.entry).call(
+                upstream, plaintext, call.method, call.path, call.query, call.headers, call.body or None
+            )
+    except Exception as error:
+        # Whatever went wrong, the record says that the call was made and failed. Never the error's text.
+        code = error.code if isinstance(error, PortalError) else type(error).__name__
+        _record_call(actor, key, audit_id, outcome=Outcome.FAILED, detail={"code": code})
         raise
     _record_call(
         actor,
@@ -169,8 +207,9 @@ def _count(grant_id: UUID, limit: int, now: datetime) -> RateFacts:
         cursor.execute(_COUNT, [new_id(), binding.get_tenant(), grant_id, minute])
         uses = int(cursor.fetchone()[0])
         if uses == 1:
-            # A new minute: the old counters of this grant have no reader left.
-            cursor.execute("DELETE FROM keys_ratewindow WHERE grant_id = %s AND minute < %s", [grant_id, minute])
+            # A new minute. The last one stays: a late use may still count in it.
+            old = minute - timedelta(minutes=2)
+            cursor.execute("DELETE FROM keys_ratewindow WHERE grant_id = %s AND minute < %s", [grant_id, old])
     return RateFacts(limit=limit, used=uses - 1, resets_at=minute + timedelta(minutes=1))
 
 
@@ -195,21 +234,32 @@ def _record(
     loaded: context.Loaded,
     request: UseRequest,
     decision: Decision,
-    more: dict[str, Any] | None = None,
+    call: dict[str, str] | None = None,
 ) -> UUID:
     detail = {
         "code": decision.code.value,
-        "scope": request.scope or "",
-        "purpose": request.purpose,
+        "scope": _known_scope(loaded, request.scope),
         "delivery": request.delivery.value,
         "version": decision.version or 0,
         "network": decision.network or "",
         "grant": str(loaded.grant_id or ""),
-        **(more or {}),
+        **((call or {}) if decision.allowed else {}),
     }
     target = Target("key", loaded.key_id) if loaded.key_id else Target("tenant", binding.get_tenant())
     outcome = Outcome.ALLOWED if decision.allowed else Outcome.DENIED
-    return append(actor=actor, action="key.used", target=target, outcome=outcome, detail=detail)
+    # The caller's free text may hold anything, a credential too: it goes to the side that can be erased.
+    # A call that a pattern has allowed is known in kind, and belongs on record.
+    private = {"purpose": request.purpose, **({} if decision.allowed else call or {})}
+    return append(actor=actor, action="key.used", target=target, outcome=outcome, detail=detail, private=private)
+
+
+def _known_scope(loaded: context.Loaded, scope: str | None) -> str:
+    """The scope if the provider has it; a word that nobody knows is not put on record for ever."""
+    key = loaded.context.key
+    if scope is None or key is None or scope in key.scopes:
+        return scope if scope is not None and key is not None else ""
+    provider = Provider.objects.filter(id=loaded.provider_id).first()
+    return scope if provider is not None and entry_of(provider).scope(scope) else ""
 
 
 def _record_call(actor: Actor, key: Key, audit_id: UUID, *, outcome: Outcome, detail: dict[str, Any]) -> None:

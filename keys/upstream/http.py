@@ -16,6 +16,7 @@ import ssl
 import threading
 import time
 from dataclasses import dataclass, field
+from http.client import HTTPException
 from importlib.metadata import PackageNotFoundError, version
 from typing import TYPE_CHECKING, Final, Self
 
@@ -102,8 +103,9 @@ def send(request: Request) -> Response:
         try:
             key = _connect(deadline, target, request.limits, addresses)
             response = _exchange(deadline.connection, request, target, headers)
-        # ValueError: urllib3's CertificateError is one. Its text, like the others', quotes what was sent.
-        except (OSError, ValueError, urllib3.exceptions.HTTPError) as error:
+        # ValueError: urllib3's CertificateError is one. HTTPException: an answer that is not HTTP, such as an echo of
+        # our own request. The text of each may quote what was sent, so it goes no further.
+        except (OSError, ValueError, HTTPException, urllib3.exceptions.HTTPError) as error:
             raise _unavailable(error, overdue=deadline.passed) from None
         # Cut off, an answer without a length looks complete.
         if deadline.passed:
@@ -213,13 +215,15 @@ def _open(key: PoolKey, timeout: float) -> HTTPConnection:
 
 
 def _exchange(connection: HTTPConnection, request: Request, target: Target, headers: dict[str, str]) -> Response:
-    if connection.sock is not None:
-        connection.sock.settimeout(request.limits.read)
+    # urllib3 sets the socket's timeout from this attribute again, before sending and before reading.
+    connection.timeout = request.limits.read
     path = (target.path or "/") + (f"?{target.query}" if target.query else "")
     connection.request(
         request.method, path, body=request.body, headers=headers, preload_content=False, decode_content=False
     )
     answer = connection.getresponse()
+    if not 200 <= answer.status < 600:  # noqa: PLR2004  # anything else is no final answer of HTTP
+        raise HTTPException
     body = _read(answer, request.limits.max_bytes)
     return Response(answer.status, {name.lower(): value for name, value in answer.headers.items()}, body)
 

@@ -19,6 +19,22 @@ from byok_portal.boundary.schema import (
 _WRITE = {APP: "SELECT, INSERT, UPDATE", STAFF: "SELECT"}
 
 
+# The web server signs people in and creates them by invitation; it never makes anybody staff.
+_STAFF = """
+CREATE FUNCTION tenants_user_staff() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+BEGIN
+  IF current_user <> 'byok_owner' AND (NEW.is_staff OR NEW.is_superuser)
+     AND (TG_OP = 'INSERT' OR NOT OLD.is_staff OR NEW.is_superuser <> OLD.is_superuser) THEN
+    RAISE EXCEPTION 'only byok_owner makes somebody staff' USING ERRCODE = 'insufficient_privilege';
+  END IF;
+  RETURN NEW;
+END $$;
+REVOKE ALL ON FUNCTION tenants_user_staff() FROM PUBLIC;
+CREATE TRIGGER staff BEFORE INSERT OR UPDATE ON tenants_user FOR EACH ROW EXECUTE FUNCTION tenants_user_staff();
+"""
+_NO_STAFF = "DROP TRIGGER staff ON tenants_user; DROP FUNCTION tenants_user_staff();"
+
+
 class Migration(migrations.Migration):
     dependencies: ClassVar = [("tenants", "0001_initial")]
     operations: ClassVar = [
@@ -48,6 +64,7 @@ class Migration(migrations.Migration):
         ForeignKeyTo("Invitation", "user_id", "tenants_user"),
         TenantForeignKey("ConsumerToken", "consumer_id", "tenants_consumer"),
         TenantForeignKey("OffboardingStep", "offboarding_id", "tenants_offboarding"),
+        migrations.RunSQL(_STAFF, _NO_STAFF),
         Transitions("Consumer", allowed={"active": ["ended"]}),
         Transitions("Offboarding", allowed={"running": ["done"]}),
         Transitions(

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Final
 from django.utils import timezone
 
 from audit.services.recording import Target, append
+from byok_portal.boundary.actors import ActorKind
 from byok_portal.boundary.operations import operation
 from byok_portal.boundary.permissions import TOKEN_PERMISSIONS, Permission
 from byok_portal.errors import Conflict, Forbidden, InvalidInput, NotFound
@@ -75,12 +76,16 @@ def issue_token(
     """
     require_active()
     consumer = _lock_active(consumer_id)
+    if actor.kind is ActorKind.CONSUMER and actor.id != consumer.id:
+        # Another consumer's token would carry the caller past its own grants.
+        raise Forbidden("A consumer issues tokens for itself only, to rotate its own.")
     wanted = _check_scopes(actor, scopes)
     now = timezone.now()
     live = ConsumerToken.objects.filter(consumer_id=consumer.id, revoked_at=None, expires_at__gt=now).count()
     if live >= MAX_LIVE_TOKENS:
         message = f"This consumer has {live} live tokens. Revoke one first."
         raise Conflict(message, code="too_many_tokens")
+    expires_at = now + timedelta(days=rules.require_number(days, field="days", minimum=1, maximum=MAX_TOKEN_DAYS))
     issued = tokens.issue()
     token = ConsumerToken.objects.create(
         consumer=consumer,
@@ -88,7 +93,7 @@ def issue_token(
         prefix=issued.prefix,
         last_four=issued.last_four,
         scopes=wanted,
-        expires_at=now + timedelta(days=rules.require_number(days, field="days", minimum=1, maximum=MAX_TOKEN_DAYS)),
+        expires_at=expires_at,
     )
     append(
         actor=actor,
@@ -152,6 +157,6 @@ def _check_scopes(actor: Actor, scopes: Iterable[str]) -> list[str]:
                 f"Scopes: {scope[:60]!r} is not a scope of the API.", code="unknown_scope", field="scopes"
             )
     held = {permission.value for permission in actor.permissions}
-    if actor.kind == "consumer" and not held.issuperset(wanted):
+    if actor.kind is ActorKind.CONSUMER and not held.issuperset(wanted):
         raise Forbidden("A token cannot give more scopes than its own.")
     return wanted

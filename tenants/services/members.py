@@ -11,13 +11,15 @@ from typing import TYPE_CHECKING
 from django.conf import settings
 from django.contrib.auth.password_validation import validate_password
 from django.core.exceptions import ValidationError
+from django.db import IntegrityError, transaction
 from django.utils import timezone
 
 from audit.services.recording import Target, append
+from byok_portal.boundary.actors import ActorKind
 from byok_portal.boundary.operations import Absent, operation
 from byok_portal.boundary.permissions import Permission, Role
 from byok_portal.boundary.secrets import Secret
-from byok_portal.errors import Conflict, InvalidInput, NotFound
+from byok_portal.errors import Conflict, InvalidInput, NotFound, Refused
 from tenants import rules, selectors
 from tenants.models import Invitation, Membership, User
 from tenants.states import TenantState
@@ -44,17 +46,19 @@ class IssuedInvitation:
 def invite(*, actor: Actor, email: str, role: str) -> IssuedInvitation:
     """Invite a person. Raises InvalidInput for a bad address or role, Conflict for a member."""
     checked = rules.require_choice(role, [word.value for word in Role], field="role")
+    _require_open()
+    if actor.kind is ActorKind.STAFF and _has_owner():
+        # Otherwise staff could make themselves members, and through a grant read what they must never see.
+        raise Refused("The tenant has an owner, and owners invite its members.", code="owner_invites")
     return add(actor=actor, email=rules.require_email(email, field="email"), role=Role(checked))
 
 
 def add(*, actor: Actor, email: str, role: Role) -> IssuedInvitation:
     """Create person, inactive membership and invitation; part of `member.invite` and `tenant.open`."""
-    user = User.objects.filter(email=email).first() or User.objects.create_user(email)
-    membership = Membership.objects.filter(user_id=user.id).first()
-    if membership is not None and membership.is_active:
+    user = _get_or_create_user(email)
+    membership, _created = Membership.objects.get_or_create(user=user, defaults={"role": role, "is_active": False})
+    if membership.is_active:
         raise Conflict("This person is a member already.", code="already_member")
-    if membership is None:
-        Membership.objects.create(user=user, role=role, is_active=False)
     token = secrets.token_urlsafe(32)
     invitation = Invitation.objects.create(
         user=user,
@@ -88,6 +92,7 @@ def accept(*, actor: Actor, plaintext: Secret, password: Secret | None, name: st
     invitation = Invitation.objects.lock().filter(digest=digest_of(plaintext)).first()
     if invitation is None or not is_open(invitation):
         raise NotFound
+    _require_open()
     user = User.objects.get(id=invitation.user_id)
     user.name = rules.require_text(name, field="name", maximum=120, required=False) or user.name
     if not user.has_usable_password():
@@ -103,6 +108,28 @@ def accept(*, actor: Actor, plaintext: Secret, password: Secret | None, name: st
     )
     _activate_tenant(actor)
     return user
+
+
+def _require_open() -> None:
+    state = selectors.lock_tenant().state
+    if state not in {TenantState.ONBOARDING, TenantState.ACTIVE}:
+        raise Conflict(f"The tenant is {state}; nobody joins it.", code="tenant_not_active")
+
+
+def _has_owner() -> bool:
+    owners = Membership.objects.filter(role=Role.OWNER, is_active=True, user__is_active=True)
+    return bool(owners.exists())
+
+
+def _get_or_create_user(email: str) -> User:
+    found = User.objects.filter(email=email).first()
+    if found is not None:
+        return found
+    try:
+        with transaction.atomic():
+            return User.objects.create_user(email)
+    except IntegrityError:  # invited twice at the same moment
+        return User.objects.get(email=email)
 
 
 def is_open(invitation: Invitation) -> bool:

@@ -2,11 +2,10 @@
 
 from __future__ import annotations
 
-import json
-import urllib.error
-import urllib.request
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
+
+import urllib3
 
 if TYPE_CHECKING:
     from tests.portal import Portal
@@ -24,14 +23,12 @@ class Answer:
 
 def call(portal: Portal, cast: Cast, key: str, credential: Credential, *, scope: str, **more: Any) -> Answer:
     """Ask to use a key. A denial is an answer too."""
-    request = urllib.request.Request(
+    answer = urllib3.request(
+        "POST",
         f"{portal.url}/api/v1/tenants/{cast.slug}/keys/{key}/use/",
-        data=json.dumps({"scope": scope, "purpose": "nightly report", **more}).encode(),
-        headers={**credential.headers, "Content-Type": "application/json"},
+        json={"scope": scope, "purpose": "nightly report", **more},
+        headers=credential.headers,
+        timeout=10,
+        retries=False,
     )
-    try:
-        with urllib.request.urlopen(request, timeout=10) as answer:
-            return Answer(answer.status, json.load(answer), answer.headers["Audit-Id"])
-    except urllib.error.HTTPError as error:
-        with error:
-            return Answer(error.code, json.load(error), error.headers["Audit-Id"])
+    return Answer(answer.status, answer.json(), answer.headers["Audit-Id"])

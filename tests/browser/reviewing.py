@@ -16,14 +16,12 @@ if TYPE_CHECKING:
 
 AXE: Final = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
 TAGS: Final = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
-RULES: Final = {"runOnly": TAGS, "resultTypes": ["violations"], "preload": False}
+QUICK: Final = {"resultTypes": ["violations"], "preload": False, "selectors": False, "iframes": False}
 """Without `preload` axe fetches no stylesheets of its own, which the policy would refuse."""
-COLOURS: Final = {"preload": False, "runOnly": {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}}
+RULES: Final = {**QUICK, "runOnly": TAGS}
+COLOURS: Final = {**QUICK, "runOnly": {"type": "rule", "values": ["color-contrast", "link-in-text-block"]}}
 """Rules that another colour scheme can break; the others look at the same document again."""
-NARROW: Final = {
-    "preload": False,
-    "runOnly": {"type": "rule", "values": ["target-size", "scrollable-region-focusable", "color-contrast"]},
-}
+NARROW: Final = {**QUICK, "runOnly": {"type": "rule", "values": ["target-size", "scrollable-region-focusable"]}}
 """Rules that a narrow layout can break."""
 WIDTHS: Final = (1440, 768, 390, 360)
 SETTLE: Final = "() => document.getAnimations().forEach(each => each.finish())"
@@ -32,8 +30,10 @@ RUN: Final = """async rules => (await axe.run(document, rules)).violations.map(
   each => `${each.id}: ${each.nodes.slice(0, 3).map(node => node.html.slice(0, 160)).join(' | ')}`)"""
 WIDEST: Final = """() => {
   const width = document.documentElement.clientWidth, over = document.documentElement.scrollWidth - width;
-  const wide = [...document.querySelectorAll('body *')].filter(each => each.getBoundingClientRect().right > width + 1);
-  return over > 0 ? [over, wide.slice(0, 3).map(each => each.outerHTML.slice(0, 120))] : null;
+  const cut = each => { const box = each.getBoundingClientRect(); return box.right > 1 && box.left < -1; };
+  const found = [...document.querySelectorAll('body *')].filter(
+    each => over > 0 && each.getBoundingClientRect().right > width + 1 || each.checkVisibility() && cut(each));
+  return found.length ? [over, found.slice(0, 3).map(each => each.outerHTML.slice(0, 120))] : null;
 }"""
 
 
@@ -52,7 +52,7 @@ def find_faults(page: Page, name: str) -> list[str]:
         page.set_viewport_size({"width": width, "height": 900})
         over = page.evaluate(WIDEST)
         if over:
-            faults.append(f"overflow at {width} px: {over}")
+            faults.append(f"cut or too wide at {width} px: {over}")
         if width == 390:
             faults += [f"at 390 px: {text}" for text in page.evaluate(RUN, NARROW)]
             _keep(page, f"{name}_390_light")

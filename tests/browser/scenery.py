@@ -34,20 +34,9 @@ class Scenery:
 
     cast: Cast
     beginner: Cast
-    ended: Cast
     staff: User
-    credential: Credential
-    invitation: str
-    event_id: str
-    slugs: dict[str, str]
-
-    def key(self, name: str, page: str = "") -> str:
-        """Address of a key's page."""
-        return f"/t/{self.cast.slug}/keys/{self.slugs[name]}/{page}"
-
-    def at(self, page: str = "") -> str:
-        """Address of a page of the busy tenant."""
-        return f"/t/{self.cast.slug}/{page}"
+    places: dict[str, str]
+    """Addresses without their last slash, by what is there; a key by its state."""
 
 
 def build(world: World, portal: Portal) -> Scenery:
@@ -62,22 +51,24 @@ def build(world: World, portal: Portal) -> Scenery:
         for name, kind in zip(names, ("agent", "vendor"), strict=True):
             consumers.register(actor=cast.actor, name=name, kind=kind, environment="production")
         invited = members.invite(actor=cast.actor, email=f"new-{cast.slug}@partner.example", role="custodian")
-    ended = world.tenant("globex")
+    ended, beginner = world.tenant("globex"), world.tenant("initech")
     join(world, cast.owner, ended)
     world.key(ended)
     staff = world.staff_actor()
     with world.bound(ended):
         offboarding.start(actor=staff, reason="contract_ended", confirmation=ended.slug)
     wait_until(lambda: state_of(world, ended) == "offboarded", seconds=40)
+    home = f"/t/{cast.slug}"
+    places = {name: f"{home}/keys/{slug}" for name, slug in slugs.items()}
+    places |= {"acme": home, "initech": f"/t/{beginner.slug}", "globex": f"/t/{ended.slug}", "acme_id": str(cast.id)}
+    places["consumer"] = f"{home}/consumers/{credential.consumer.slug}"
+    places["entry"] = f"{home}/audit/{event_id}"
+    places["invitation"] = f"/invitations/{invited.plaintext.reveal_text()}"
     return Scenery(
         cast=cast,
-        beginner=world.tenant("initech"),
-        ended=ended,
+        beginner=beginner,
         staff=world.staff(),
-        credential=credential,
-        invitation=invited.plaintext.reveal_text(),
-        event_id=event_id,
-        slugs=slugs,
+        places=places,
     )
 
 

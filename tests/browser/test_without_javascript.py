@@ -9,9 +9,8 @@ import pytest
 from playwright.sync_api import expect
 
 from keys.models import Key
-from tests.browser.test_story import NAME, button, fill_registration, link, revoke, sign_in
-
 from tests.browser.people import let_sign_in
+from tests.browser.walking import NAME, button, fill_registration, link, revoke, sign_in
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -22,9 +21,7 @@ if TYPE_CHECKING:
 pytestmark = pytest.mark.browser
 
 
-def test_a_key_is_registered_and_revoked_without_javascript(
-    world: World, arrive: Callable[..., Person]
-) -> None:
+def test_a_key_is_registered_and_revoked_without_javascript(world: World, arrive: Callable[..., Person]) -> None:
     cast, token = world.tenant(), world.bao_token()
     let_sign_in(cast.owner)
     owner = arrive(java_script_enabled=False)
@@ -33,8 +30,9 @@ def test_a_key_is_registered_and_revoked_without_javascript(
     page.get_by_role("main").get_by_role("link", name="Register key").first.click()
     page.get_by_role("link", name=re.compile("OpenBao")).click()
     fill_registration(page, cast, endpoint=world.bao_server.address, secret=token.token)
-    for box in page.locator("input[name=scope]:checked").all():
-        box.uncheck()
+    ticked = page.locator("input[name=scope]:checked")
+    while ticked.count():
+        ticked.first.uncheck()
     page.get_by_role("radio", name=re.compile("^Reader with listing")).check(force=True)
     button(page, "Register key").click()
     page.wait_for_url("**/keys/nightly-reports/")

@@ -61,7 +61,8 @@ class Watch:
             self.faults.append(f"another origin: {request.url}")
 
     def _miss(self, request: Request) -> None:
-        self.faults.append(f"failed: {request.method} {request.url}: {request.failure}")
+        if request.failure != "net::ERR_ABORTED":  # the person went on before the page had all its files
+            self.faults.append(f"failed: {request.method} {request.url}: {request.failure}")
 
     def _receive(self, response: Response) -> None:
         is_page = response.request.resource_type == "document"

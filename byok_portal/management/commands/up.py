@@ -72,9 +72,7 @@ def _children(port: int) -> list[Child]:
 def _environment(*logins: str) -> dict[str, str]:
     """The process's own logins only: nobody at run time holds the migration role's."""
     kept = {f"DATABASE_URL_{login}" for login in logins}
-    return {
-        name: value for name, value in os.environ.items() if not name.startswith("DATABASE_URL_") or name in kept
-    }
+    return {name: value for name, value in os.environ.items() if not name.startswith("DATABASE_URL_") or name in kept}
 
 
 def _require_free(port: int) -> None:
