@@ -118,18 +118,25 @@ def test_suspending_asks_first_and_resuming_takes_it_back(world: World, action: 
     assert state_of(world, cast) == "active"
 
 
-def test_an_invitation_by_staff_is_shown_once_and_a_member_is_not_invited_again(
+def test_staff_invite_while_a_tenant_has_no_owner_and_never_after(
     world: World, admin_connection: psycopg.Connection
 ) -> None:
-    client, cast = enter(world), world.tenant()
-    url, email = address("tenants_tenant_invite", cast.id), f"{world.name('auditor')}@acme.example"
-    response = client.post(url, {"email": email, "role": "auditor"})
+    client = enter(world)
+    slug, _opened = open_tenant(client, world)
+    tenant = Tenant.objects.using("staff").get(slug=slug)
+    url = address("tenants_tenant_invite", tenant.id)
+    response = client.post(url, {"email": f"owner@{slug}.example", "role": "owner"})
     token = once(response.content.decode()).rstrip("/").rsplit("/", 1)[1]
     assert find_in_database(admin_connection, token) == []
+    with binding.use_alias(binding.STAFF):
+        assert Membership.objects.get(tenant_id=tenant.id).role == "owner"
+    cast = world.tenant()
+    refused = client.post(
+        address("tenants_tenant_invite", cast.id), {"email": "staff@platform.example", "role": "owner"}
+    )
+    assert errors_of(refused) == {"__all__": ["The tenant has an owner, and owners invite its members."]}
     with world.inside(cast):
-        assert Membership.objects.get(user__email=email).role == "auditor"
-    again = client.post(url, {"email": cast.owner.email, "role": "owner"})
-    assert errors_of(again) == {"__all__": ["This person is a member already."]}
+        assert Membership.objects.count() == 3
 
 
 def test_the_list_counts_owners_and_live_keys_and_is_found_by_name(world: World) -> None:
