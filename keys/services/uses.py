@@ -258,7 +258,7 @@ def _known_scope(loaded: context.Loaded, scope: str | None) -> str:
     key = loaded.context.key
     if scope is None or key is None or scope in key.scopes:
         return scope if scope is not None and key is not None else ""
-    provider = Provider.objects.filter(id=loaded.provider_id).first()
+    provider = Provider.objects.filter(id=loaded.provider_id).first() if loaded.provider_id else None
     return scope if provider is not None and entry_of(provider).scope(scope) else ""
 
 
