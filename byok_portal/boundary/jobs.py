@@ -36,6 +36,7 @@ RUN: Final = "byok_portal.boundary.jobs.run"
 PULSE: Final = "byok_portal.boundary.jobs.beat"
 MAX_BACKOFF: Final = 15 * 60
 MAX_WAITING: Final = 500
+BACKLOG: Final = 20
 
 
 @dataclass(frozen=True, slots=True)
@@ -138,10 +139,11 @@ def list_due(limit: int = 100) -> list[tuple[UUID, UUID]]:
 
 def watch() -> int:
     """Wake every due job again and ask for a sign of life. The watchdog of `manage.py worker` calls it."""
-    if OrmQ.objects.count() > MAX_WAITING:
-        return 0  # the cluster is busy or dead; more calls would help neither
-    async_task(PULSE, save=False)
-    due = list_due()
+    waiting = OrmQ.objects.count()
+    if waiting < MAX_WAITING:
+        async_task(PULSE, save=False)
+    # Behind a backlog, another call for the same job would only make it longer.
+    due = list_due() if waiting < BACKLOG else []
     for tenant_id, job_id in due:
         wake(tenant_id, job_id)
     return len(due)
@@ -156,6 +158,13 @@ def find_pulse() -> datetime | None:
     """When a worker last showed that it takes work."""
     pulse = Pulse.objects.filter(name="worker").first()
     return pulse.beat_at if pulse else None
+
+
+def is_working() -> bool:
+    """Whether some job runs on a lease that has not lapsed: workers that are all busy give no pulse."""
+    with connections[binding.DEFAULT].cursor() as cursor:
+        cursor.execute("SELECT directory_running_jobs()")
+        return bool(cursor.fetchone()[0])
 
 
 def _claim(job_id: UUID) -> Job | None:

@@ -44,10 +44,10 @@ def serve(*, every: float = EVERY, silence: timedelta = SILENCE) -> None:
 
 
 def takes_work(silence: timedelta) -> bool:
-    """Whether a worker answered lately. Raises when the database cannot be asked, which is no verdict."""
+    """Whether a worker answered lately or is at work. Raises when the database cannot be asked: no verdict."""
     close_old_connections()
     beat = jobs.find_pulse()
-    return beat is not None and timezone.now() - beat < silence
+    return (beat is not None and timezone.now() - beat < silence) or jobs.is_working()
 
 
 def _watch(stop: threading.Event, every: float) -> None:

@@ -92,6 +92,9 @@ class BaoAdmin:
         status, answer = self._send("POST", "auth/token/lookup-accessor", {"accessor": accessor})
         if status == HTTPStatus.NOT_FOUND or (status >= _FIRST_ERROR and "invalid accessor" in json.dumps(answer)):
             return None
+        if status == HTTPStatus.FORBIDDEN and self._send("GET", "auth/token/lookup-self")[0] == HTTPStatus.OK:
+            # While OpenBao tidies a token up, its accessor still resolves to a token that is gone.
+            return None
         _refuse_error(status, answer)
         found: dict[str, Any] = answer["data"]
         return found

@@ -30,7 +30,15 @@ UNIQUE_WITHOUT_TENANT: Final = {
 CIPHERTEXT: Final = {"keys_material": {APP}, "keys_tenantkey": {APP}}
 """Tables of sealed material and wrapped keys: who may have any right on them."""
 
-DEFINERS: Final = frozenset({"directory_memberships", "directory_token", "directory_invitation", "directory_due_jobs"})
+DEFINERS: Final = frozenset(
+    {
+        "directory_memberships",
+        "directory_token",
+        "directory_invitation",
+        "directory_due_jobs",
+        "directory_running_jobs",
+    }
+)
 DEFINER_PATH: Final = "search_path=public, pg_temp"
 
 OWN: Final = (

@@ -39,8 +39,8 @@ MUTANTS: dict[str, tuple[str, str]] = {
     ),
     "view": ("CREATE VIEW all_keys AS SELECT * FROM keys_key", "all_keys: a view"),
     "materialised view": ("CREATE MATERIALIZED VIEW all_keys AS SELECT * FROM keys_key", "all_keys: a material"),
-    "unique index": ("CREATE UNIQUE INDEX ON keys_key (slug)", f"{KEY}the unique index on ['slug']"),
-    "unique expression": ("CREATE UNIQUE INDEX ON keys_key (lower(name))", f"{KEY}the unique index on"),
+    "unique index": ("CREATE UNIQUE INDEX ON keys_key (id)", f"{KEY}the unique index on ['id']"),
+    "unique expression": ("CREATE UNIQUE INDEX ON keys_key (lower(id::text))", f"{KEY}the unique index on"),
     "primary key without tenant": (
         "ALTER TABLE keys_proof DROP CONSTRAINT keys_proof_pkey, ADD PRIMARY KEY (id)",
         "keys_proof: the unique index on ['id']",

@@ -32,6 +32,13 @@ class Migration(migrations.Migration):
             ),
             reads={"boundary_job": "tenant_id, id, state, run_after, lease_until"},
         ),
+        DirectoryFunction(
+            name="directory_running_jobs",
+            arguments="",
+            returns="boolean",
+            query=("SELECT EXISTS (SELECT 1 FROM boundary_job j WHERE j.state = 'running' AND j.lease_until > now())"),
+            reads={"boundary_job": "tenant_id, id, state, run_after, lease_until"},
+        ),
         # Django's cache table, made here so that the runtime role needs no right to create tables.
         migrations.RunSQL(_CACHE, "DROP TABLE byok_cache"),
     ]
