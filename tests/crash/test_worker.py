@@ -150,7 +150,12 @@ def test_a_worker_that_lost_its_lease_touches_the_job_no_more(world: World) -> N
 
 def test_a_cluster_whose_workers_are_all_at_work_counts_as_alive(world: World) -> None:
     cast, seen = world.tenant(), []
-    jobs.REGISTRY["test.looks"] = lambda running: seen.append(jobs.is_working())
+
+    def look(running: jobs.Running) -> None:
+        with binding.reading():
+            seen.append(jobs.is_working())
+
+    jobs.REGISTRY["test.looks"] = look
     with world.bound(cast), binding.reading():
         job = jobs.enqueue("test.looks", subject_id=cast.id)
     assert jobs.run(str(cast.id), str(job.id)) == "done"
