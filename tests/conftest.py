@@ -7,7 +7,6 @@ import hashlib
 import os
 import subprocess
 import sys
-import tempfile
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -15,7 +14,7 @@ import psycopg
 import pytest
 from psycopg import sql
 
-from byok_portal.quickstart import roles
+from byok_portal.quickstart import roles, state
 from tests import environment
 from tests.world import World
 
@@ -36,7 +35,7 @@ def django_db_setup(django_db_blocker: Any) -> Iterator[None]:
 def copy_template(name: str) -> None:
     """Make the database anew, as a copy of a template that one process migrated as `byok_owner`."""
     admin_url = os.environ["BYOK_TEST_ADMIN_URL"]
-    with Path(tempfile.gettempdir(), "byok-test-template.lock").open("w") as lock:
+    with (state.state_folder("tests") / "template.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
         copy, template = sql.Identifier(name), sql.Identifier(_template(admin_url))
         with psycopg.connect(admin_url, autocommit=True) as admin:
