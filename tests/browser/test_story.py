@@ -131,7 +131,7 @@ def test_an_owner_brings_a_key_watches_its_uses_rotates_and_ends_it(  # noqa: PL
     expect(versions).not_to_contain_text("confirmed dead")
     assert world.bao.find_accessor(second.accessor) is not None
     portal.start("worker")
-    wait_until(lambda: confirmations(page) == 2, seconds=40, every=0.5)
+    wait_until(lambda: confirmations(page) == 2, seconds=80, every=0.5)
     assert world.bao.find_accessor(first.accessor) is None
     assert world.bao.find_accessor(second.accessor) is None
 
