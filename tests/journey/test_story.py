@@ -189,7 +189,8 @@ def test_a_tenant_brings_a_key_a_service_uses_it_and_offboarding_ends_it(  # noq
     owner.post(f"{key}revoke/", ended)
     refusal = robot.call("POST", use, headers=bearer, data=asked)
     assert (refusal.status, refusal.json()["code"]) == (403, "key_revoked")
-    wait_until(lambda: owner.get(key).lower().count("confirmed dead") >= 2, seconds=60)
+    wait_until(lambda: confirmed_versions(admin_connection, tenant_id) == 2, seconds=60)
+    assert owner.get(key).lower().count("confirmed dead") >= 2
     assert world.bao.find_accessor(first.accessor) is None
     assert world.bao.find_accessor(second.accessor) is None
 
@@ -223,6 +224,14 @@ def test_a_tenant_brings_a_key_a_service_uses_it_and_offboarding_ends_it(  # noq
     assert find_in_database(admin_connection, token) == []
     assert find_in_files([portal.folder], token) == []
     assert json.dumps(people_heard).count(token) <= 3
+
+
+def confirmed_versions(admin: psycopg.Connection, tenant_id: Any) -> int:
+    row = admin.execute(
+        "SELECT count(*) FROM keys_keyversion WHERE tenant_id = %s AND upstream_status = 'revoked_confirmed'",
+        [tenant_id],
+    ).fetchone()
+    return int(row[0]) if row else 0
 
 
 def tenant_state(admin: psycopg.Connection, slug: str) -> str:
