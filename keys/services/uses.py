@@ -136,7 +136,7 @@ def use(
     if not decision.allowed or delivery != Delivery.LEASE or decision.version is None:
         return Answer(decision, audit_id, loaded.key_id)
     plaintext = _open(loaded, decision.version)
-    return Answer(decision, audit_id, loaded.key_id, plaintext, _lease_end(loaded))
+    return Answer(decision, audit_id, loaded.key_id, plaintext, _lease_end(loaded, decision.version))
 
 
 @operation(
@@ -280,7 +280,8 @@ def _open(loaded: context.Loaded, number: int) -> Secret:
     return custody.open_sealed(sealed, key_id=loaded.key_id, number=number)
 
 
-def _lease_end(loaded: context.Loaded) -> datetime:
+def _lease_end(loaded: context.Loaded, number: int) -> datetime:
     grant, key = loaded.context.grant, loaded.context.key
     ends = [timezone.now() + LEASE, grant.ends_at if grant else None, key.ends_at if key else None]
+    ends += [version.expires_at for version in loaded.context.versions if version.number == number]
     return min(end for end in ends if end is not None)
