@@ -1,11 +1,16 @@
 """The record: an inbox that business transactions write, and the numbered log that only the sequencer writes.
 
-Entries are never changed or removed; triggers and grants refuse it for every role, the owner included.
+Entries are never changed or removed; triggers and grants refuse it for every role, the owner included. Everything
+that outsiders verify is in entries, tiles and checkpoints; every other table can be made again from them.
 """
 
 from __future__ import annotations
 
-from typing import ClassVar
+import json
+from datetime import datetime
+from functools import cached_property
+from typing import Any, ClassVar
+from uuid import UUID
 
 from django.db import models
 
@@ -33,40 +38,92 @@ class InboxEvent(models.Model):
 
 
 class Entry(models.Model):
-    """One numbered audit record. `leaf` is what counts; the other columns are read from it, for filters."""
+    """One numbered audit record, in partitions by `idx`. Everything that it says is in `leaf`, and only there.
+
+    A filter column would be a second truth, and an index on it costs a third of the row: searches go through
+    `SearchBlock` instead.
+    """
 
     idx = models.BigIntegerField(primary_key=True, help_text="Position in the log of this installation, from 0.")
     tenant_id = models.UUIDField()
     tseq = models.BigIntegerField(help_text="Position in the tenant's own chain, from 1, without gaps.")
     event_id = models.UUIDField()
     leaf = models.TextField(help_text="The exact bytes that are hashed: SHA-256(00 || leaf).")
-    action = models.CharField(max_length=60)
-    outcome = models.CharField(max_length=10, choices=Outcome.choices)
-    actor_kind = models.CharField(max_length=10)
-    actor_id = models.UUIDField()
-    target_kind = models.CharField(max_length=20)
-    target_id = models.UUIDField()
-    occurred_at = models.DateTimeField()
 
     class Meta:
         db_table = "audit_entry"
-        indexes: ClassVar = [
-            models.Index(fields=["tenant_id", "target_id", "-tseq"], name="audit_entry_target"),
-            models.Index(fields=["tenant_id", "actor_id", "-tseq"], name="audit_entry_actor"),
-            models.Index(fields=["tenant_id", "action", "-tseq"], name="audit_entry_action"),
-        ]
+        verbose_name_plural = "entries"
 
     def __str__(self) -> str:
         return f"{self.tseq}: {self.action} {self.outcome}"
 
+    @cached_property
+    def body(self) -> dict[str, Any]:
+        """The recorded event, parsed from the leaf."""
+        return dict(json.loads(self.leaf)["body"])
+
+    @property
+    def detail(self) -> dict[str, Any]:
+        """What the action recorded beside its target."""
+        return dict(self.body["detail"])
+
+    @property
+    def action(self) -> str:
+        return str(self.body["action"])
+
+    @property
+    def outcome(self) -> str:
+        return str(self.body["outcome"])
+
+    @property
+    def actor_kind(self) -> str:
+        return str(self.body["actor"]["kind"])
+
+    @property
+    def actor_id(self) -> UUID:
+        return UUID(self.body["actor"]["id"])
+
+    @property
+    def target_kind(self) -> str:
+        return str(self.body["target"]["kind"])
+
+    @property
+    def target_id(self) -> UUID:
+        return UUID(self.body["target"]["id"])
+
+    @property
+    def occurred_at(self) -> datetime:
+        return datetime.fromisoformat(self.body["time"])
+
+
+class DataKey(models.Model):
+    """A tenant's audit data key, wrapped: what personal data beside its entries is sealed under.
+
+    Not in the custody table of `keys`: the platform's own chain has one too, and staff must be able to seal.
+    """
+
+    tenant_id = models.UUIDField(primary_key=True)
+    version = models.PositiveIntegerField()
+    wrapper = models.CharField(max_length=20)
+    kek_ref = models.CharField(max_length=200, blank=True)
+    wrapped = models.BinaryField(null=True, help_text="None once shredded.")
+    kcv = models.BinaryField(max_length=32, help_text="Key commitment: HMAC-SHA256 over a fixed label.")
+    created_at = models.DateTimeField(auto_now_add=True)
+    shredded_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "audit_datakey"
+
+    def __str__(self) -> str:
+        return f"{self.tenant_id} version {self.version}"
+
 
 class PrivateDetail(models.Model):
-    """Personal data of one event (address, user agent, label). The leaf holds only its salted hash, so it can go."""
+    """Personal data of one event (address, user agent, label), sealed with its salt. The leaf holds only the hash."""
 
     event_id = models.UUIDField(primary_key=True)
     tenant_id = models.UUIDField()
-    salt = models.BinaryField(max_length=32)
-    data = models.JSONField()
+    sealed = models.BinaryField(help_text="01, u32 data key version, 12-byte nonce, ciphertext of salt and data, tag.")
 
     class Meta:
         db_table = "audit_private"
@@ -90,16 +147,139 @@ class TenantHead(models.Model):
         return f"{self.tenant_id} at {self.tseq}"
 
 
+class PrunedHead(models.Model):
+    """The last entry of a tenant that retention removed: enough to show that its chain goes on from there."""
+
+    tenant_id = models.UUIDField(primary_key=True)
+    tseq = models.BigIntegerField()
+    idx = models.BigIntegerField()
+    leaf_hash = models.BinaryField(max_length=32)
+
+    class Meta:
+        db_table = "audit_prunedhead"
+
+    def __str__(self) -> str:
+        return f"{self.tenant_id} up to {self.tseq}"
+
+
+class Tile(models.Model):
+    """256 consecutive hashes of one level of the tree (C2SP tlog-tiles): 8,192 bytes, written once."""
+
+    id = models.BigAutoField(primary_key=True)
+    level = models.PositiveSmallIntegerField()
+    n = models.BigIntegerField()
+    hashes = models.BinaryField(max_length=8192)
+
+    class Meta:
+        db_table = "audit_tile"
+        constraints: ClassVar = [models.UniqueConstraint(fields=["level", "n"], name="audit_tile_once")]
+
+    def __str__(self) -> str:
+        return f"tile/{self.level}/{self.n}"
+
+
+class Edge(models.Model):
+    """The hashes of a level that do not fill a tile yet. A cache, checked against the last signed root."""
+
+    level = models.PositiveSmallIntegerField(primary_key=True)
+    hashes = models.BinaryField(max_length=8192)
+
+    class Meta:
+        db_table = "audit_edge"
+
+    def __str__(self) -> str:
+        return f"level {self.level}"
+
+
+class Checkpoint(models.Model):
+    """A published checkpoint: signed by the log and, where one is configured, cosigned by the witness."""
+
+    size = models.BigIntegerField(primary_key=True)
+    root = models.BinaryField(max_length=32)
+    origin = models.CharField(max_length=200)
+    note = models.TextField(help_text="The whole signed note with every signature line (C2SP tlog-checkpoint).")
+    signed_at = models.DateTimeField()
+    witnessed_at = models.DateTimeField(null=True, help_text="Newest time in a cosignature.")
+
+    class Meta:
+        db_table = "audit_checkpoint"
+
+    def __str__(self) -> str:
+        return f"{self.origin} at {self.size}"
+
+
 class LogState(models.Model):
-    """How many entries the log has, and the sequencer's last sign of life. One row."""
+    """How long the log is, how the sequencer fares, and what retention has removed. One row, made by the migration."""
 
     id = models.PositiveSmallIntegerField(primary_key=True, default=1)
     size = models.BigIntegerField(default=0)
     waiting = models.BigIntegerField(default=0, help_text="Events that the sequencer refused; they stay in the inbox.")
     beat_at = models.DateTimeField()
+    sequencer = models.CharField(max_length=200, blank=True, help_text="Host and process that numbers now.")
+    lag_ms = models.BigIntegerField(default=0, help_text="Age of the oldest event of the last batch when numbered.")
+    fault = models.CharField(max_length=500, blank=True, help_text="Why no checkpoint is signed; empty when all is well.")
+    fault_at = models.DateTimeField(null=True)
+    partition_rows = models.BigIntegerField(default=10_000_000)
+    pruned_to = models.BigIntegerField(default=0, help_text="Entries below this position were removed by retention.")
 
     class Meta:
         db_table = "audit_logstate"
 
     def __str__(self) -> str:
         return f"{self.size} entries"
+
+
+class Reader(models.Model):
+    """How far one reader of sequenced entries has come. Readers never write in the hot path."""
+
+    name = models.CharField(primary_key=True, max_length=200)
+    position = models.BigIntegerField(default=0, help_text="The next position in the log that it will read.")
+    delivered = models.BigIntegerField(default=0, help_text="How many records it has delivered: their sequence numbers.")
+    read_at = models.DateTimeField(null=True)
+    fault = models.CharField(max_length=500, blank=True)
+
+    class Meta:
+        db_table = "audit_reader"
+
+    def __str__(self) -> str:
+        return f"{self.name} at {self.position}"
+
+
+class UsageDay(models.Model):
+    """Uses of one key under one scope by one consumer on one day (UTC). Read from the log, made again at will."""
+
+    id = models.BigAutoField(primary_key=True)
+    tenant_id = models.UUIDField()
+    day = models.DateField()
+    key_id = models.UUIDField()
+    consumer_id = models.UUIDField()
+    scope = models.CharField(max_length=200, blank=True)
+    allowed = models.BigIntegerField(default=0)
+    denied = models.BigIntegerField(default=0)
+    failed = models.BigIntegerField(default=0)
+    last_at = models.DateTimeField()
+    last_allowed_at = models.DateTimeField(null=True)
+
+    class Meta:
+        db_table = "audit_usageday"
+
+    def __str__(self) -> str:
+        return f"{self.key_id} on {self.day}"
+
+
+class SearchBlock(models.Model):
+    """Which words (action, outcome, actor, target) occur in a block of 256 entries of one tenant.
+
+    A skip index: false positives are read and dropped, false negatives cannot be. About 2 bytes an entry.
+    """
+
+    id = models.BigAutoField(primary_key=True)
+    tenant_id = models.UUIDField()
+    number = models.BigIntegerField(help_text="(tseq - 1) / 256")
+    words = models.JSONField(default=list)
+
+    class Meta:
+        db_table = "audit_searchblock"
+
+    def __str__(self) -> str:
+        return f"{self.tenant_id} block {self.number}"
