@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from django.contrib import admin
 from django.utils.html import format_html
 
+from audit import words
 from audit.chain import leaf_hash
-from audit.models import Entry
+from audit.models import Entry, Outcome
 from byok_portal.boundary.actors import ActorKind
 from byok_portal.boundary.identifiers import parse_id
 from byok_portal.boundary.staff import StaffAdmin
@@ -36,7 +37,20 @@ class ActionFilter(TextFilter):
         text = self.text()
         if not text:
             return queryset
-        return queryset.filter(action__startswith=text) if text.endswith(".") else queryset.filter(action=text)
+        needle = words.action_begins(text) if text.endswith(".") else words.action_is(text)
+        return queryset.filter(leaf__startswith=needle)
+
+
+class OutcomeFilter(WordFilter):
+    """By what came of it."""
+
+    title = "outcome"
+    parameter_name = field = "outcome"
+    words = Outcome.choices
+
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        value = self.value()
+        return queryset.filter(leaf__contains=words.outcome_is(value)) if value else queryset
 
 
 class ActorKindFilter(WordFilter):
@@ -46,9 +60,9 @@ class ActorKindFilter(WordFilter):
     parameter_name = field = "actor_kind"
     words = [(kind.value, kind.value.capitalize()) for kind in ActorKind]
 
-
-# How people read it; a word is not worth a migration.
-Entry._meta.verbose_name_plural = "entries"  # noqa: SLF001
+    def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
+        value = self.value()
+        return queryset.filter(leaf__contains=words.actor_kind_is(value)) if value else queryset
 
 
 @admin.register(Entry)
@@ -56,7 +70,7 @@ class EntryAdmin(StaffAdmin):
     """Newest first. The leaf is shown as it was hashed; personal data stays in the side table."""
 
     list_display = ("occurred_at", "tenant_word", "tseq", "action", "outcome", "actor_kind", "target_kind")
-    list_filter: ClassVar[Any] = (ActionFilter, "outcome", ActorKindFilter, "occurred_at")
+    list_filter: ClassVar[Any] = (ActionFilter, OutcomeFilter, ActorKindFilter)
     list_max_show_all = 0  # "show all" would read the whole log
     search_fields = ("event_id",)
     search_help_text = "The id of an entry, as in the header Audit-Id"

@@ -12,6 +12,7 @@ from functools import cached_property
 from typing import Any, ClassVar
 from uuid import UUID
 
+from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
 
@@ -165,14 +166,13 @@ class PrunedHead(models.Model):
 class Tile(models.Model):
     """256 consecutive hashes of one level of the tree (C2SP tlog-tiles): 8,192 bytes, written once."""
 
-    id = models.BigAutoField(primary_key=True)
+    pk = models.CompositePrimaryKey("level", "n")
     level = models.PositiveSmallIntegerField()
     n = models.BigIntegerField()
     hashes = models.BinaryField(max_length=8192)
 
     class Meta:
         db_table = "audit_tile"
-        constraints: ClassVar = [models.UniqueConstraint(fields=["level", "n"], name="audit_tile_once")]
 
     def __str__(self) -> str:
         return f"tile/{self.level}/{self.n}"
@@ -248,7 +248,7 @@ class Reader(models.Model):
 class UsageDay(models.Model):
     """Uses of one key under one scope by one consumer on one day (UTC). Read from the log, made again at will."""
 
-    id = models.BigAutoField(primary_key=True)
+    pk = models.CompositePrimaryKey("tenant_id", "day", "key_id", "consumer_id", "scope")
     tenant_id = models.UUIDField()
     day = models.DateField()
     key_id = models.UUIDField()
@@ -262,6 +262,10 @@ class UsageDay(models.Model):
 
     class Meta:
         db_table = "audit_usageday"
+        indexes: ClassVar = [
+            models.Index(fields=["tenant_id", "key_id", "-day"], name="audit_usageday_key"),
+            models.Index(fields=["tenant_id", "consumer_id", "-day"], name="audit_usageday_consumer"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.key_id} on {self.day}"
@@ -273,10 +277,11 @@ class SearchBlock(models.Model):
     A skip index: false positives are read and dropped, false negatives cannot be. About 2 bytes an entry.
     """
 
-    id = models.BigAutoField(primary_key=True)
+    pk = models.CompositePrimaryKey("tenant_id", "number")
     tenant_id = models.UUIDField()
     number = models.BigIntegerField(help_text="(tseq - 1) / 256")
-    words = models.JSONField(default=list)
+    upto = models.BigIntegerField(help_text="The last number of the tenant that the words of this block cover.")
+    words = ArrayField(models.IntegerField(), help_text="CRC-32 of each word (audit.words), sorted.")
 
     class Meta:
         db_table = "audit_searchblock"

@@ -52,7 +52,7 @@ def _database(url: str, **options: Any) -> dict[str, Any]:
 
 
 DATABASES = {"default": _database(env.str("DATABASE_URL", default=_BUILD_URL if BUILD else environ.Env.NOTSET))}
-for _alias in ("staff", "sequencer", "auditor"):
+for _alias in ("staff", "sequencer", "auditor", "reader"):
     if _url := env.str(f"DATABASE_URL_{_alias.upper()}", default=""):
         DATABASES[_alias] = _database(_url)
 if _url := env.str("DATABASE_URL_OWNER", default=""):

@@ -1093,13 +1093,7 @@ def build_parser() -> argparse.ArgumentParser:
     add = parser.add_argument
     add("export", nargs="?", type=Path, metavar="EXPORT", help="the ZIP file or the folder")
     add("--log-key", action="append", default=[], metavar="FILE|KEY", help="the log's key; more than once if need be")
-    add(
-        "--witness-key",
-        action="append",
-        default=[],
-        metavar="FILE|KEY",
-        help="a witness's key; each must have cosigned",
-    )
+    add("--witness-key", action="append", default=[], metavar="FILE|KEY", help="likewise; each must have cosigned")
     add("--require-known-keys", action="store_true", help="fail where a key came only with the export")
     add("--since", type=Path, metavar="FILE", help="head.tlog-proof or the checkpoint, kept from an older export")
     add("--tenant", type=str.lower, metavar="ID", help="whose entries these must be (default: the first one's)")

@@ -9,15 +9,16 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.db import connections
 
-from byok_portal.boundary.schema import APP, AUDITOR, SEQUENCER, STAFF
+from byok_portal.boundary.schema import APP, AUDITOR, READER, SEQUENCER, STAFF
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
 
 _ALL: Final = "SELECT, INSERT, UPDATE, DELETE"
+_READ: Final = {APP: "SELECT", STAFF: "SELECT", AUDITOR: "SELECT", READER: "SELECT"}
 
 GLOBAL_TABLES: Final[dict[str, dict[str, str]]] = {
-    "django_migrations": {APP: "SELECT", STAFF: "SELECT", SEQUENCER: "SELECT", AUDITOR: "SELECT"},
+    "django_migrations": {APP: "SELECT", STAFF: "SELECT", SEQUENCER: "SELECT", AUDITOR: "SELECT", READER: "SELECT"},
     "django_content_type": {APP: "SELECT", STAFF: "SELECT"},
     "auth_permission": {APP: "SELECT"},
     "auth_group": {APP: "SELECT"},
@@ -40,11 +41,17 @@ GLOBAL_TABLES: Final[dict[str, dict[str, str]]] = {
     "boundary_pulse": {APP: "SELECT, INSERT, UPDATE"},
     # How long the log is and when the sequencer last lived: says nothing about any tenant.
     "audit_logstate": {
-        SEQUENCER: "SELECT, INSERT, UPDATE",
+        SEQUENCER: "SELECT, UPDATE",
         APP: "SELECT",
         STAFF: "SELECT",
         AUDITOR: "SELECT",
+        READER: "SELECT",
     },
+    # The tree holds hashes only; checkpoints are public. The sequencer alone writes them, once.
+    "audit_tile": {SEQUENCER: "SELECT, INSERT", **_READ},
+    "audit_edge": {SEQUENCER: "SELECT, INSERT, UPDATE", **_READ},
+    "audit_checkpoint": {SEQUENCER: "SELECT, INSERT", **_READ},
+    "audit_reader": {READER: "SELECT, INSERT, UPDATE, DELETE", APP: "SELECT", STAFF: "SELECT"},
     # Only the catalogue sync (at migrate) and platform staff change providers.
     "keys_provider": {APP: "SELECT", STAFF: "SELECT, INSERT, UPDATE"},
 }
@@ -61,7 +68,7 @@ GLOBAL_SEQUENCES: Final = (
 def statements() -> Iterable[str]:
     """The SQL that sets the rights of every global relation, from nothing."""
     for table, roles in GLOBAL_TABLES.items():
-        yield f'REVOKE ALL ON "{table}" FROM PUBLIC, {APP}, {STAFF}, {SEQUENCER}, {AUDITOR}'
+        yield f'REVOKE ALL ON "{table}" FROM PUBLIC, {APP}, {STAFF}, {SEQUENCER}, {AUDITOR}, {READER}'
         for role, privileges in roles.items():
             yield f'GRANT {privileges} ON "{table}" TO {role}'
     for sequence in GLOBAL_SEQUENCES:

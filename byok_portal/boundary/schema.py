@@ -20,6 +20,7 @@ APP: Final = "byok_app"
 STAFF: Final = "byok_staff"
 SEQUENCER: Final = "byok_sequencer"
 AUDITOR: Final = "byok_auditor"
+READER: Final = "byok_reader"
 DIRECTORY: Final = "byok_directory"
 
 BOUND: Final = "(SELECT NULLIF(current_setting('app.tenant_id', true), '')::uuid)"

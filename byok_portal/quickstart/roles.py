@@ -24,6 +24,7 @@ LOGINS: Final = {
     "staff": "byok_staff",
     "sequencer": "byok_sequencer",
     "auditor": "byok_auditor",
+    "reader": "byok_reader",
 }
 """Short name to role. `owner` migrates; at run time nobody is the owner."""
 

@@ -4,11 +4,9 @@ from __future__ import annotations
 
 import ast
 import json
-import subprocess
 import sys
 import tomllib
-from typing import TYPE_CHECKING, Any
-from unittest.mock import patch
+from typing import Any
 
 import pytest
 from hypothesis import given, settings
@@ -18,12 +16,8 @@ from audit.canonical import canonicalise
 from audit.canonical import parse_canonical as parse_as_the_portal
 from audit.merkle import consistency_proof, inclusion_proof
 from byok_portal.errors import IntegrityError, InvalidInput
-from tests.audit.exporting import ACME, GLOBEX, Log, edit_lines, write_folder, write_zip
+from tests.audit.exporting import Log
 from tests.audit.verifying import PROJECT, SOURCE, load_module
-
-if TYPE_CHECKING:
-    from collections.abc import Iterator
-    from pathlib import Path
 
 DEPTH = 33
 QUICK = settings(max_examples=300, deadline=None)
@@ -89,6 +83,26 @@ def test_the_portals_own_proofs_verify_at_every_size() -> None:
             assert old == new or not program.is_extension(old._replace(root=bytes(32)), new, path)
             assert old == new or not program.is_extension(new, old, path)
             assert not path or not program.is_extension(old, new, path[:-1])
+
+
+def test_a_path_that_is_too_short_for_the_tree_proves_nothing() -> None:
+    program, leaf = load_module(), bytes(range(32))
+    tree = program.Checkpoint("log", 1, leaf, None)
+    assert program.is_included(leaf, 0, tree, [])
+    assert not program.is_included(leaf, 0, tree._replace(size=2), [])
+    pair = program.node_hash(leaf, leaf)
+    assert not program.is_included(leaf, 0, tree._replace(size=4, root=pair), [leaf])
+    assert not program.is_extension(tree, tree._replace(size=4, root=pair), [leaf])
+
+
+@pytest.mark.parametrize("key", ["name+00000000+{}", "other+{id}+{}", "na me+{id}+{}", "+{id}+{}", "name+{id}+{}x"])
+def test_a_damaged_key_line_is_refused(log: Log, key: str) -> None:
+    program = load_module()
+    good = program.parse_key(log.signers[0].vkey)
+    encoded = log.signers[0].vkey.split("+", 2)[2]
+    assert program.parse_key(f"{good.name}+{good.id.hex()}+{encoded}").public == good.public
+    with pytest.raises(program.Found):
+        program.parse_key(key.replace("name", good.name).format(encoded, id=good.id.hex()))
 
 
 VALUES = st.recursive(
@@ -179,6 +193,15 @@ def test_a_line_that_is_of_a_known_shape_is_an_entry_of_canonical_form(bodies: l
             assert program.parse_canonical(changed).keys() == {"body", "prev", "seq", "tenant", "v"}
 
 
+@pytest.mark.parametrize("number", [b"01", b"-0", b"--1", b"1.0", b"1e1", b"9007199254740992", b"", b"true", b'"1"'])
+def test_a_known_shape_has_numbers_of_canonical_form_only(number: bytes) -> None:
+    program = load_module()
+    shapes, line = program.Shapes(), b'{"body":{"action":"key.used","n":%b},"v":1}'
+    shapes.learn(line % b"7")
+    assert all(shapes.covers(line % good) for good in (b"0", b"-1", b"10", b"999999999999999"))
+    assert not shapes.covers(line % number)
+
+
 def test_most_lines_are_recognised_without_parsing(log: Log) -> None:
     program = load_module()
     trail = program.Chain(None)
@@ -194,90 +217,3 @@ def test_most_lines_are_recognised_without_parsing(log: Log) -> None:
     assert trail.faults() == []
     assert trail.run.seq == 240
     assert len(parsed) == 2  # one per action
-
-
-@pytest.fixture
-def many_processes() -> Iterator[None]:
-    """As if a few kilobytes were worth several processes."""
-    with patch.object(load_module(), "PARALLEL_FROM", 2**14):
-        yield
-
-
-@pytest.mark.usefixtures("many_processes")
-def test_several_processes_come_to_the_result_of_one(
-    tmp_path: Path, log: Log, capsys: pytest.CaptureFixture[str]
-) -> None:
-    program, files = load_module(), log.export()
-    foreign = log.leaves[log.chains[GLOBEX][4]] + b"\n"
-    exports = [
-        files,
-        edit_lines(files, lambda lines: [*lines[:99], *lines[100:]]),
-        edit_lines(files, lambda lines: [*lines[:99], lines[99].replace(b"allowed", b"refused"), *lines[100:]]),
-        edit_lines(files, lambda lines: [lines[120], *lines[:120], *lines[121:]]),
-        edit_lines(files, lambda lines: [*lines[:99], foreign, *lines[99:]]),
-        edit_lines(files, lambda lines: [*lines[:99], b"{}\n", *lines[99:]]),
-        edit_lines(files, lambda lines: [*lines[:-1], lines[-1][:-1]]),
-    ]
-    codes = []
-    for number, changed in enumerate(exports):
-        for export in (write_folder(tmp_path / f"{number}", changed), write_zip(tmp_path / f"{number}.zip", changed)):
-            answers = set()
-            for jobs in ("1", "2"):
-                code = program.main([str(export), "--log-key", log.signers[0].vkey, "--jobs", jobs])
-                answers.add((code, capsys.readouterr()))
-            assert len(answers) == 1
-        codes.append(code)
-    assert codes == [0, 15, 14, 16, 17, 14, 10]
-
-
-@pytest.mark.usefixtures("many_processes")
-def test_the_runs_of_several_processes_are_linked_at_each_joint(tmp_path: Path, log: Log) -> None:
-    program = load_module()
-    data = log.export()["entries.jsonl"]
-    path = tmp_path / "entries.jsonl"
-    path.write_bytes(data)
-    whole = program.Part(str(path), 0, len(data))
-    parts = program.split_part(whole, 8)
-    assert len(parts) == 8
-    assert b"".join(block for part in parts for block in part.blocks()) == data
-    runs = [program.follow_part(part, str(ACME)) for part in parts]
-    assert program.link_runs(runs[:1] + runs[2:]) is None
-    assert program.link_runs([runs[0], None, *runs[2:]]) is None
-    joint = [program.follow_part(part, str(ACME)) for part in parts]
-    joint[4].first = joint[4].first._replace(prev=bytes(32))
-    assert program.link_runs(joint) is None
-    linked = program.link_runs(runs)
-    assert (linked.lines, linked.seq, linked.digest) == (240, 240, log.hashes[log.chains[ACME][-1]])
-    assert program.follow_part(parts[3], str(GLOBEX)) is None
-
-
-def test_processes_that_start_anew_work_as_well(tmp_path: Path, log: Log) -> None:
-    export = write_folder(tmp_path / "export", log.export())
-    script = (
-        "import multiprocessing, sys\n"
-        f"sys.path.insert(0, {str(PROJECT)!r})\n"
-        "import byok_verify as program\n"
-        "program.PARALLEL_FROM = 2**16\n"
-        "program.multiprocessing.get_context = lambda _, real=multiprocessing.get_context: real('spawn')\n"
-        "follow = program.follow_in_parallel\n"
-        "def spy(*arguments):\n"
-        "    run = follow(*arguments)\n"
-        "    print('parallel', run.lines)\n"
-        "    return run\n"
-        "program.follow_in_parallel = spy\n"
-        f"sys.exit(program.main([{str(export)!r}, '--jobs', '2', '--quiet']))\n"
-    )
-    command = [sys.executable, "-I", "-B", "-c", script]
-    done = subprocess.run(command, capture_output=True, text=True, env={}, timeout=60, check=False)
-    assert (done.returncode, done.stdout, done.stderr) == (0, "parallel 240\n", "")
-
-
-@pytest.mark.usefixtures("many_processes")
-def test_where_no_second_process_can_start_one_does_it_all(
-    tmp_path: Path, log: Log, capsys: pytest.CaptureFixture[str]
-) -> None:
-    program = load_module()
-    export = write_folder(tmp_path / "export", log.export())
-    with patch.object(program, "ProcessPoolExecutor", side_effect=OSError("no semaphores here")):
-        assert program.main([str(export), "--jobs", "2"]) == 0
-    assert capsys.readouterr().out.startswith(f"Verified: all 240 entries of tenant {ACME}")

@@ -35,6 +35,12 @@ def test_the_logs_signature_must_be_there_and_right(tmp_path: Path, log: Log) ->
     elsewhere = run_copy(tmp_path, export, "--log-key", Signer.generate("other.example/log").vkey)
     assert elsewhere.code == 11
     assert f"The checkpoint is of the log {ORIGIN}; the key is of other.example/log." in elsewhere.out
+    stranger = Signer.generate("other.example/log")
+    body = log.checkpoint(witnessed=False).split("\n\n")[0] + "\n"
+    foreign = log.export(
+        note=f"{body}\n{stranger.sign(body)}{log.witness.cosign(body, time=int(log.time.timestamp()))}"
+    )
+    assert check(tmp_path, log, foreign, "--log-key", stranger.vkey).code == 11
     forged = Log([Signer.generate(ORIGIN)], log.witness).fill(3)
     assert check(tmp_path, log, forged.export()).code == 11
     assert run_copy(tmp_path, write_folder(export, log.export() | {"log.vkey": b""})).code == 11
@@ -173,8 +179,10 @@ def test_a_pruned_start_is_refused_where_the_evidence_does_not_fit(tmp_path: Pat
     files = prune(log, 9, cut)
     before = json.loads(files["before.json"])
     other = {"leaf": log.leaves[3].decode(), "index": 3, "hashes": before["hashes"]}
+    eighth = json.loads(log.prune(files, ACME, 8, place=4, size=len(log.leaves))["before.json"])
     changes = [
         {"seq": 8},
+        {name: eighth[name] for name in ("index", "hash", "hashes")},
         {"index": before["index"] + 1},
         {"hash": before["hashes"][0]},
         {"hashes": before["hashes"][1:]},

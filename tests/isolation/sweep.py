@@ -9,25 +9,24 @@ import re
 from typing import TYPE_CHECKING, Any, Final
 
 from byok_portal.boundary.grants import GLOBAL_SEQUENCES, GLOBAL_TABLES
-from byok_portal.boundary.schema import APP, AUDITOR, DIRECTORY, OWNER, SEQUENCER, STAFF
+from byok_portal.boundary.schema import APP, AUDITOR, DIRECTORY, OWNER, READER, SEQUENCER, STAFF
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import psycopg
 
-RUN_TIME: Final = (APP, STAFF, SEQUENCER, AUDITOR)
+RUN_TIME: Final = (APP, STAFF, SEQUENCER, AUDITOR, READER)
 ROLES: Final = (OWNER, *RUN_TIME, DIRECTORY)
-OTHERS: Final = (STAFF, SEQUENCER, AUDITOR)
+OTHERS: Final = (STAFF, SEQUENCER, AUDITOR, READER)
 
 TENANT_COLUMN: Final = {"tenants_tenant": "id"}
 """In every other tenant table it is `tenant_id`."""
 
 UNIQUE_WITHOUT_TENANT: Final = {
-    ("audit_entry", ("idx",)): "only the sequencer writes it, and a position says nothing of another tenant",
     ("tenants_tenant", ("slug",)): "an address of the whole installation; only staff choose one",
 }
-CIPHERTEXT: Final = {"keys_material": {APP}, "keys_tenantkey": {APP}}
+CIPHERTEXT: Final = {"keys_material": {APP}, "keys_tenantkey": {APP}, "audit_datakey": {APP, STAFF}}
 """Tables of sealed material and wrapped keys: who may have any right on them."""
 
 DEFINERS: Final = frozenset(
@@ -37,6 +36,7 @@ DEFINERS: Final = frozenset(
         "directory_invitation",
         "directory_due_jobs",
         "directory_running_jobs",
+        "audit_add_partition",
     }
 )
 DEFINER_PATH: Final = "search_path=public, pg_temp"
