@@ -217,7 +217,9 @@ class LogState(models.Model):
     beat_at = models.DateTimeField()
     sequencer = models.CharField(max_length=200, blank=True, help_text="Host and process that numbers now.")
     lag_ms = models.BigIntegerField(default=0, help_text="Age of the oldest event of the last batch when numbered.")
-    fault = models.CharField(max_length=500, blank=True, help_text="Why no checkpoint is signed; empty when all is well.")
+    fault = models.CharField(
+        max_length=500, blank=True, help_text="Why no checkpoint is signed; empty when all is well."
+    )
     fault_at = models.DateTimeField(null=True)
     partition_rows = models.BigIntegerField(default=10_000_000)
     pruned_to = models.BigIntegerField(default=0, help_text="Entries below this position were removed by retention.")
@@ -234,7 +236,9 @@ class Reader(models.Model):
 
     name = models.CharField(primary_key=True, max_length=200)
     position = models.BigIntegerField(default=0, help_text="The next position in the log that it will read.")
-    delivered = models.BigIntegerField(default=0, help_text="How many records it has delivered: their sequence numbers.")
+    delivered = models.BigIntegerField(
+        default=0, help_text="How many records it has delivered: their sequence numbers."
+    )
     read_at = models.DateTimeField(null=True)
     fault = models.CharField(max_length=500, blank=True)
 

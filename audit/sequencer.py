@@ -6,6 +6,8 @@ never skipped. It must never change or remove an entry, and a second sequencer m
 
 from __future__ import annotations
 
+import os
+import socket
 from dataclasses import dataclass, field
 from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
@@ -15,8 +17,9 @@ import structlog
 from django.db import connections, transaction
 from django.utils import timezone
 
+from audit import tree
 from audit.canonical import parse_canonical
-from audit.chain import GENESIS, build_leaf, leaf_hash
+from audit.chain import GENESIS, leaf_hash, leaf_of
 from audit.models import Outcome
 from byok_portal import errors
 
@@ -29,8 +32,9 @@ ALIAS: Final = "sequencer"
 LOCK: Final = 0x62796F6B
 BATCH: Final = 2000
 MAX_BODY: Final = 16 * 1024
-_WIDTHS: Final = (60, 10, 10, 0, 20, 0, 0)
-"""How wide the text columns of `columns_of` are; 0 for those that hold no text."""
+_KEYS: Final = frozenset({"action", "actor", "detail", "id", "outcome", "priv", "req", "target", "time"})
+_WIDTHS: Final = {"action": 60, "outcome": 10, "actor": 10, "target": 20}
+"""How long each word of a body may be; of actor and target the kind."""
 
 # Rows are named by tenant and event id together: nothing stops two tenants from having an event id in common.
 _TAKE: Final = """
@@ -49,10 +53,19 @@ WHERE i.tenant_id = done.tenant_id AND i.event_id = done.event_id
 """
 # Binary array parameters: psycopg's text form of text[] spends most of its time in a regular expression.
 _INSERT: Final = """
-INSERT INTO audit_entry (idx, tenant_id, tseq, event_id, leaf, action, outcome, actor_kind, actor_id, target_kind,
-                         target_id, occurred_at)
-SELECT * FROM unnest(%b::bigint[], %b::uuid[], %b::bigint[], %b::uuid[], %b::text[], %b::text[], %b::text[],
-                     %b::text[], %b::uuid[], %b::text[], %b::uuid[], %b::timestamptz[])
+INSERT INTO audit_entry (idx, tenant_id, tseq, event_id, leaf)
+SELECT * FROM unnest(%b::bigint[], %b::uuid[], %b::bigint[], %b::uuid[], %b::text[])
+"""
+_TILES: Final = """
+INSERT INTO audit_tile (level, n, hashes) SELECT * FROM unnest(%b::smallint[], %b::bigint[], %b::bytea[])
+"""
+_EDGE: Final = """
+INSERT INTO audit_edge (level, hashes) SELECT * FROM unnest(%b::smallint[], %b::bytea[])
+ON CONFLICT (level) DO UPDATE SET hashes = EXCLUDED.hashes
+"""
+_STATE: Final = """
+UPDATE audit_logstate SET waiting = %s, beat_at = %s, sequencer = %s WHERE id = 1
+RETURNING size, partition_rows
 """
 _HEADS: Final = """
 INSERT INTO audit_tenanthead (tenant_id, tseq, idx, leaf_hash)
@@ -75,6 +88,8 @@ class Sequencer:
     """Numbers events for as long as it holds the lock. `refused`: (tenant, event) of rows that it cannot number."""
 
     refused: set[tuple[UUID, UUID]] = field(default_factory=set)
+    room: int = 0
+    name: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}"[:200])
 
     def acquire(self) -> bool:
         """Take the installation-wide lock, or say that another sequencer has it."""
@@ -90,19 +105,29 @@ class Sequencer:
             cursor.execute(_NUMBERED, _columns((tenant_id, event_id) for event_id, tenant_id, _ in taken))
             numbered = set(cursor.fetchall())
             rows = [row for row in taken if self._is_fit(row, numbered)]
-            size = self._lock_state(cursor, len(rows))
+            # Locks the row: should two sequencers ever run, the second numbers after the first has committed.
+            cursor.execute(_STATE, [len(self.refused), timezone.now(), self.name])
+            size, width = cursor.fetchone()
             if rows:
+                self._make_room(cursor, size + len(rows), width)
                 _number(cursor, rows, size)
         return len(taken)
 
-    def _lock_state(self, cursor: Any, count: int) -> int:
-        now = timezone.now()
-        cursor.execute(
-            "INSERT INTO audit_logstate (id, size, waiting, beat_at) VALUES (1, %s, %s, %s) ON CONFLICT (id) DO UPDATE "
-            "SET size = audit_logstate.size + %s, waiting = %s, beat_at = %s RETURNING size",
-            [count, len(self.refused), now, count, len(self.refused), now],
-        )
-        return int(cursor.fetchone()[0]) - count
+    def note_fault(self, fault: str) -> None:
+        """Say on the health page why no checkpoint is signed; empty when all is well again."""
+        with transaction.atomic(using=ALIAS), connections[ALIAS].cursor() as cursor:
+            cursor.execute(
+                "UPDATE audit_logstate SET fault = %s, fault_at = CASE WHEN %s = '' THEN NULL ELSE now() END "
+                "WHERE id = 1 AND fault <> %s",
+                [fault[:500], fault, fault[:500]],
+            )
+
+    def _make_room(self, cursor: Any, size: int, width: int) -> None:
+        """Partitions up to one beyond the batch, made ahead of need; each call is nothing when it is there."""
+        while self.room < size + width // 2:
+            cursor.execute("SELECT audit_add_partition(%s)", [size // width * width])
+            cursor.execute("SELECT audit_add_partition(%s)", [(size // width + 1) * width])
+            self.room = (size // width + 2) * width
 
     def _is_fit(self, row: tuple[UUID, UUID, str], numbered: set[tuple[UUID, UUID]]) -> bool:
         """Whether the row can be numbered. One that cannot must not hold up the others, whoever wrote it."""
@@ -124,13 +149,21 @@ def _check(event_id: UUID, body: str) -> None:
     """Raises InvalidInput or IntegrityError unless the body is canonical, small, whole and of this event."""
     document = parse_canonical(body.encode())
     try:
-        columns = columns_of(document)
+        said = {
+            "action": document["action"],
+            "outcome": document["outcome"],
+            "actor": document["actor"]["kind"],
+            "target": document["target"]["kind"],
+        }
+        moment = datetime.fromisoformat(document["time"])
+        whole = document.keys() == _KEYS and isinstance(document["detail"], dict)
+        whole = whole and all(document[name].keys() == {"id", "kind"} for name in ("actor", "target"))
+        UUID(document["actor"]["id"]), UUID(document["target"]["id"])
     except (KeyError, TypeError, AttributeError, ValueError):
         message = "the body lacks a part, or one has another type"
         raise errors.InvalidInput(message) from None
-    words = [(value, limit) for value, limit in zip(columns, _WIDTHS, strict=True) if limit]
-    fits = all(isinstance(value, str) and len(value) <= limit for value, limit in words)
-    if not fits or columns[1] not in Outcome.values or columns[-1].tzinfo is None:
+    fits = whole and all(isinstance(text, str) and len(text) <= _WIDTHS[name] for name, text in said.items())
+    if not fits or said["outcome"] not in Outcome.values or moment.tzinfo is None:
         message = "the body has a word that is too long or unknown, or a time without a zone"
         raise errors.InvalidInput(message)
     if len(body.encode()) > MAX_BODY or document.get("id") != str(event_id):
@@ -144,15 +177,30 @@ def _columns(pairs: Iterable[tuple[UUID, UUID]]) -> list[list[UUID]]:
 
 
 def _number(cursor: Any, rows: list[tuple[UUID, UUID, str]], size: int) -> None:
+    """Entries, heads, tiles and edge of one batch, in the transaction that takes it out of the inbox."""
+    edge = tree.load_edge(cursor)
+    if edge.size != size:
+        message = f"the tree has {edge.size} leaves, but {size} entries are numbered"
+        raise errors.IntegrityError(message, code="tree_differs")
     heads = _load_heads(cursor, {tenant_id for _, tenant_id, _ in rows})
-    entries = [
-        _entry(heads[tenant_id], size + n, event_id, tenant_id, body)
-        for n, (event_id, tenant_id, body) in enumerate(rows)
-    ]
-    cursor.execute(_INSERT, [list(column) for column in zip(*entries, strict=True)])
-    columns = zip(*((tenant_id, head.tseq, head.idx, head.hash) for tenant_id, head in heads.items()), strict=True)
-    cursor.execute(_HEADS, [list(column) for column in columns])
+    entries, hashes = [], []
+    for n, (event_id, tenant_id, body) in enumerate(rows):
+        head = heads[tenant_id]
+        leaf = leaf_of(tenant=tenant_id, seq=head.tseq + 1, prev=head.hash, body=body)
+        head.tseq, head.idx, head.hash = head.tseq + 1, size + n, leaf_hash(leaf)
+        entries.append((size + n, tenant_id, head.tseq, event_id, leaf.decode()))
+        hashes.append(head.hash)
+    cursor.execute(_INSERT, _transposed(entries))
+    if full := edge.extend(hashes):
+        cursor.execute(_TILES, _transposed(full))
+    cursor.execute(_EDGE, _transposed(enumerate(edge.tiles)))
+    cursor.execute(_HEADS, _transposed((tenant, head.tseq, head.idx, head.hash) for tenant, head in heads.items()))
     cursor.execute(_REMOVE, _columns((tenant_id, event_id) for event_id, tenant_id, _ in rows))
+    cursor.execute("UPDATE audit_logstate SET size = size + %s WHERE id = 1", [len(rows)])
+
+
+def _transposed(rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:
+    return [list(column) for column in zip(*rows, strict=True)]
 
 
 def _load_heads(cursor: Any, tenant_ids: Iterable[UUID]) -> dict[UUID, Head]:
@@ -164,24 +212,3 @@ def _load_heads(cursor: Any, tenant_ids: Iterable[UUID]) -> dict[UUID, Head]:
     for tenant_id, tseq, idx, digest in cursor.fetchall():
         heads[tenant_id] = Head(tseq, idx, bytes(digest))
     return heads
-
-
-def _entry(head: Head, idx: int, event_id: UUID, tenant_id: UUID, body: str) -> tuple[Any, ...]:
-    document = parse_canonical(body.encode())
-    leaf = build_leaf(tenant=tenant_id, seq=head.tseq + 1, prev=head.hash, body=document)
-    head.tseq, head.idx, head.hash = head.tseq + 1, idx, leaf_hash(leaf)
-    return (idx, tenant_id, head.tseq, event_id, leaf.decode(), *columns_of(document))
-
-
-def columns_of(body: dict[str, Any]) -> tuple[Any, ...]:
-    """The filter columns, read from an event's body: the only place that maps them."""
-    actor, target = body["actor"], body["target"]
-    return (
-        body["action"],
-        body["outcome"],
-        actor["kind"],
-        UUID(actor["id"]),
-        target["kind"],
-        UUID(target["id"]),
-        datetime.fromisoformat(body["time"]),
-    )

@@ -8,6 +8,8 @@ import secrets
 import sys
 from typing import TYPE_CHECKING, Any, Final
 
+from audit.notes import Signer
+from byok_portal.boundary.secrets import Secret
 from byok_portal.quickstart import roles, state
 from byok_portal.quickstart.postgres import Cluster
 from keys.wrappers.local import generate_key_file
@@ -16,6 +18,8 @@ if TYPE_CHECKING:
     from pathlib import Path
 
 DATABASE: Final = "byok"
+LOG_ORIGIN: Final = "localhost/audit/cell-1"
+"""Name of the quick start's log; nobody outside this machine knows it."""
 
 
 def cluster() -> Cluster:
@@ -33,6 +37,7 @@ def load(*, prepare: bool) -> None:
     # The port is chosen anew when another program took it while the portal was down.
     settings |= roles.login_urls(server.admin_url(), name=DATABASE, passwords=settings["passwords"])
     settings["BASE_URL"] = f"http://localhost:{os.environ.get('BYOK_PORT', '8000')}"
+    settings |= _log_settings(_settings_file().parent)
     settings["STATIC_ROOT"] = str(state.state_folder("static"))
     for name, value in settings.items():
         if isinstance(value, str):
@@ -45,6 +50,9 @@ def _prepare(server: Cluster) -> dict[str, Any]:
     path = _settings_file()
     with state.locked(path.parent):
         settings = _read() if path.exists() else _make()
+        # A later release may know more roles than the file was made with.
+        settings["passwords"] = {short: secrets.token_urlsafe(24) for short in roles.LOGINS} | settings["passwords"]
+        state.write_private(path, json.dumps(settings, indent=1))
         roles.set_up(server.admin_url(), name=DATABASE, passwords=settings["passwords"])
     return settings
 
@@ -63,6 +71,19 @@ def _make() -> dict[str, Any]:
     }
     state.write_private(_settings_file(), json.dumps(settings, indent=1))
     return settings
+
+
+def _log_settings(folder: Path) -> dict[str, str]:
+    """The log's own key, made once; in production it lies on the sequencer's host alone (docs/operations.md)."""
+    key_file = folder / "log-key.txt"
+    with state.locked(folder):
+        if not key_file.exists():
+            state.write_private(key_file, f"{Signer.generate(LOG_ORIGIN).text.reveal_text()}\n")
+    return {
+        "BYOK_LOG_KEY_FILE": str(key_file),
+        "BYOK_LOG_PIN_FILE": str(folder / "log-pin.json"),
+        "BYOK_LOG_VKEY": Signer.parse(Secret(key_file.read_text(encoding="utf-8"))).vkey,
+    }
 
 
 def _read() -> dict[str, Any]:

@@ -222,6 +222,15 @@ Q_CLUSTER = {
     "recycle": 500,
 }
 
+# --- Audit log (docs/operations.md) ----------------------------------------------------------------------------------
+LOG_KEY_FILE = env.str("BYOK_LOG_KEY_FILE", default="")
+LOG_PIN_FILE = env.str("BYOK_LOG_PIN_FILE", default="")
+LOG_VKEY = env.str("BYOK_LOG_VKEY", default="", multiline=True)
+WITNESS_URL = env.str("BYOK_WITNESS_URL", default="")
+WITNESS_VKEY = env.str("BYOK_WITNESS_VKEY", default="", multiline=True)
+WITNESS_TIMEOUT = env.float("BYOK_WITNESS_TIMEOUT", default=10.0)
+CHECKPOINT_SECONDS = env.float("BYOK_CHECKPOINT_SECONDS", default=5.0)
+
 # --- Logs ----------------------------------------------------------------------------------------------------------
 LOGGING_CONFIG = None
 logs.configure(level=env.str("LOG_LEVEL", default="INFO"), plain=env.bool("LOG_PLAIN", default=False))

@@ -1,16 +1,20 @@
-"""`manage.py sequencer`: number audit events until told to stop. A second one waits as a standby."""
+"""`manage.py sequencer`: number audit events and sign the tree until told to stop. A second one waits as a standby."""
 
 from __future__ import annotations
 
 import signal
 import threading
+import time
 from typing import Any
 
 import structlog
+from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
 from django.db import Error, connections
 
 from audit.sequencer import ALIAS, Sequencer
+from audit.signing import LogSigner
+from byok_portal.errors import PortalError
 
 log = structlog.get_logger("byok.sequencer")
 
@@ -51,8 +55,41 @@ def _serve(stop: threading.Event, poll: float, *, once: bool) -> None:
     while not sequencer.acquire():
         if once or stop.wait(1):
             return  # the other sequencer numbers what waits
+    publisher = _Publisher(sequencer, LogSigner.from_settings())
     while not stop.is_set():
-        if not sequencer.run_once():
+        idle = not sequencer.run_once()
+        if publisher.is_due or (idle and once):
+            publisher.publish()
+        if idle:
             if once:
                 return
             stop.wait(poll)
+
+
+class _Publisher:
+    """Signs at most every few seconds. A refusal stops the signing, never the numbering, and shows in the log state."""
+
+    def __init__(self, sequencer: Sequencer, signer: LogSigner | None) -> None:
+        self._sequencer = sequencer
+        self._signer = signer
+        self._next = 0.0
+
+    @property
+    def is_due(self) -> bool:
+        return self._signer is not None and time.monotonic() >= self._next
+
+    def publish(self) -> None:
+        """Publish a checkpoint if the log grew."""
+        if self._signer is None:
+            return
+        self._next = time.monotonic() + settings.CHECKPOINT_SECONDS
+        try:
+            published = self._signer.publish(ALIAS)
+        except PortalError as error:
+            # No traceback: the sentence says what is wrong with the log or the witness.
+            log.error("not_signed", code=error.code, reason=str(error))  # noqa: TRY400
+            self._sequencer.note_fault(str(error))
+        else:
+            self._sequencer.note_fault("")
+            if published:
+                log.info("checkpoint", size=published.size)
