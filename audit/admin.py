@@ -16,6 +16,8 @@ from byok_portal.boundary.staff import StaffAdmin
 from byok_portal.boundary.staff_lists import TextFilter, UncountedPaginator, WordFilter
 
 if TYPE_CHECKING:
+    from datetime import datetime
+
     from django.core.paginator import Paginator
     from django.db.models import QuerySet
     from django.http import HttpRequest
@@ -50,7 +52,7 @@ class OutcomeFilter(WordFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         value = self.value()
-        return queryset.filter(leaf__contains=words.outcome_is(value)) if value else queryset
+        return queryset.filter(leaf__contains=words.outcome_is(value)) if value in Outcome.values else queryset
 
 
 class ActorKindFilter(WordFilter):
@@ -62,21 +64,22 @@ class ActorKindFilter(WordFilter):
 
     def queryset(self, request: HttpRequest, queryset: QuerySet[Any]) -> QuerySet[Any]:
         value = self.value()
-        return queryset.filter(leaf__contains=words.actor_kind_is(value)) if value else queryset
+        is_known = value in {kind.value for kind in ActorKind}
+        return queryset.filter(leaf__contains=words.actor_kind_is(str(value))) if is_known else queryset
 
 
 @admin.register(Entry)
 class EntryAdmin(StaffAdmin):
     """Newest first. The leaf is shown as it was hashed; personal data stays in the side table."""
 
-    list_display = ("occurred_at", "tenant_word", "tseq", "action", "outcome", "actor_kind", "target_kind")
+    list_display = ("time", "tenant_word", "tseq", "action", "outcome_word", "actor_kind", "target_kind")
     list_filter: ClassVar[Any] = (ActionFilter, OutcomeFilter, ActorKindFilter)
     list_max_show_all = 0  # "show all" would read the whole log
     search_fields = ("event_id",)
     search_help_text = "The id of an entry, as in the header Audit-Id"
     sortable_by = ()
     fields = readonly_fields = (
-        *("tenant_word", "tseq", "idx", "event_id", "occurred_at", "action", "outcome"),
+        *("tenant_word", "tseq", "idx", "event_id", "time", "action", "outcome_word"),
         *("actor_kind", "actor_id", "target_kind", "target_id", "canonical_leaf", "hash"),
     )
 
@@ -106,6 +109,34 @@ class EntryAdmin(StaffAdmin):
     ) -> Paginator[Any]:
         asked = request.GET.get("p", "1")[:MAX_DIGITS]
         return UncountedPaginator(queryset, per_page, page=int(asked) if asked.isdecimal() else 1)
+
+    @admin.display(description="time")
+    def time(self, entry: Entry) -> datetime:
+        return entry.occurred_at
+
+    @admin.display(description="action")
+    def action(self, entry: Entry) -> str:
+        return entry.action
+
+    @admin.display(description="outcome")
+    def outcome_word(self, entry: Entry) -> str:
+        return str(Outcome(entry.outcome).label)
+
+    @admin.display(description="actor kind")
+    def actor_kind(self, entry: Entry) -> str:
+        return entry.actor_kind
+
+    @admin.display(description="actor id")
+    def actor_id(self, entry: Entry) -> str:
+        return str(entry.actor_id)
+
+    @admin.display(description="target kind")
+    def target_kind(self, entry: Entry) -> str:
+        return entry.target_kind
+
+    @admin.display(description="target id")
+    def target_id(self, entry: Entry) -> str:
+        return str(entry.target_id)
 
     @admin.display(description="tenant")
     def tenant_word(self, entry: Entry) -> str:

@@ -1,33 +1,25 @@
-"""How often keys were used, counted from sequenced entries: one grouped statement, bounded, no second write."""
+"""How often keys were used: sums of rows that the `usage` reader makes from the log, never a read of the log itself."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Final
 
-from django.db import connections
+from django.db.models import Max, Sum
 from django.utils import timezone
 
-from audit.models import Outcome
-from audit.selectors import USED, find_number
+from audit.models import UsageDay
 from byok_portal.boundary import binding
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
-    from datetime import date
+    from collections.abc import Collection
+    from datetime import date, datetime
     from uuid import UUID
 
-DAYS: Final = 30
-NEWEST: Final = 100_000
-"""No more uses than this are counted for a page; a busier tenant is told so."""
+    from django.db.models import QuerySet
 
-_COUNT: Final = """
-SELECT target_id, (occurred_at AT TIME ZONE 'UTC')::date AS day, outcome, count(*)
-FROM (SELECT target_id, occurred_at, outcome FROM audit_entry
-      WHERE tenant_id = %s AND action = %s AND tseq >= %s ORDER BY tseq DESC LIMIT %s) newest
-GROUP BY 1, 2, 3
-"""
+DAYS: Final = 30
 
 
 @dataclass(slots=True)
@@ -38,41 +30,81 @@ class Usage:
     denied: int = 0
     points: list[int] = field(default_factory=lambda: [0] * DAYS)
 
-    def add(self, at: int, outcome: str, count: int) -> None:
-        """Count `count` uses on day `at`."""
-        self.total += count
-        self.denied += count if outcome == Outcome.DENIED else 0
-        self.points[at] += count
+    def add(self, at: int, *, total: int, denied: int) -> None:
+        """Count uses on day `at`."""
+        self.total += total
+        self.denied += denied
+        self.points[at] += total
 
 
 @dataclass(slots=True)
 class TenantUsage:
-    """The uses of a tenant and of each of its keys. `is_capped`: only the newest were counted."""
+    """The uses of a tenant's keys and of each of them."""
 
     whole: Usage = field(default_factory=Usage)
     by_target: dict[UUID, Usage] = field(default_factory=dict)
-    is_capped: bool = False
 
     def of(self, target_id: UUID) -> Usage:
         """The uses of one key; none is a count too."""
         return self.by_target.get(target_id) or Usage()
 
 
+@dataclass(frozen=True, slots=True)
+class ScopeUsage:
+    """How one consumer used one scope of a key: the last time ever, and counts over thirty days."""
+
+    scope: str
+    consumer_id: UUID
+    last_at: datetime
+    last_allowed_at: datetime | None
+    allowed: int
+    denied: int
+
+
 def count_uses() -> TenantUsage:
     """The bound tenant's uses of the last thirty days."""
-    today = timezone.now().date()
-    first = find_number(timezone.now() - timedelta(days=DAYS))
-    with connections[binding.get_alias()].cursor() as cursor:
-        cursor.execute(_COUNT, [binding.get_tenant(), USED, first, NEWEST])
-        return _summed(cursor.fetchall(), first=today - timedelta(days=DAYS - 1))
-
-
-def _summed(rows: Iterable[tuple[UUID, date, str, int]], *, first: date) -> TenantUsage:
+    first = _first_day()
     usage = TenantUsage()
-    for target_id, day, outcome, count in rows:
-        at = (day - first).days
-        if 0 <= at < DAYS:
-            usage.whole.add(at, outcome, count)
-            usage.by_target.setdefault(target_id, Usage()).add(at, outcome, count)
-    usage.is_capped = usage.whole.total >= NEWEST
+    days = _list_days().filter(day__gte=first).values("key_id", "day")
+    for row in days.annotate(a=Sum("allowed"), d=Sum("denied"), f=Sum("failed")):
+        at, total = (row["day"] - first).days, row["a"] + row["d"] + row["f"]
+        if at < DAYS:
+            usage.whole.add(at, total=total, denied=row["d"])
+            usage.by_target.setdefault(row["key_id"], Usage()).add(at, total=total, denied=row["d"])
     return usage
+
+
+def find_last_uses(consumer_ids: Collection[UUID]) -> dict[UUID, datetime]:
+    """When each consumer last tried to use a key, refused or not; without those that never did."""
+    newest = _list_days().filter(consumer_id__in=consumer_ids).values("consumer_id").annotate(at=Max("last_at"))
+    return {row["consumer_id"]: row["at"] for row in newest}
+
+
+def usage_of(key_id: UUID) -> list[ScopeUsage]:
+    """Who used which scope of the key, newest first: what nobody has used for long can be taken away."""
+    own, first = _list_days().filter(key_id=key_id), _first_day()
+    last = own.values("scope", "consumer_id").annotate(at=Max("last_at"), allowed_at=Max("last_allowed_at"))
+    recent = own.filter(day__gte=first).values("scope", "consumer_id")
+    counts = {
+        (row["scope"], row["consumer_id"]): (row["a"], row["d"])
+        for row in recent.annotate(a=Sum("allowed"), d=Sum("denied"))
+    }
+    rows = [
+        ScopeUsage(
+            row["scope"],
+            row["consumer_id"],
+            row["at"],
+            row["allowed_at"],
+            *counts.get((row["scope"], row["consumer_id"]), (0, 0)),
+        )
+        for row in last
+    ]
+    return sorted(rows, key=lambda row: row.last_at, reverse=True)
+
+
+def _list_days() -> QuerySet[UsageDay]:
+    return UsageDay.objects.filter(tenant_id=binding.get_tenant())
+
+
+def _first_day() -> date:
+    return timezone.now().astimezone(UTC).date() - timedelta(days=DAYS - 1)

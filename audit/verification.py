@@ -14,6 +14,7 @@ from uuid import UUID
 from django.db import connections, transaction
 
 from audit.inspection import Chain, Fault, FaultKind, Head, Row, read_leaf
+from audit.words import action_is
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -22,6 +23,7 @@ BATCH: Final = 2000
 KEPT: Final = 1000
 """How many faults are kept one by one; further ones are only counted."""
 
+_OPENED: Final = action_is("tenant.opened")
 _BEFORE_ALL: Final = (UUID(int=0), -(2**63), -(2**63))
 
 
@@ -68,7 +70,7 @@ def find_tenants(alias: str, slug: str) -> list[UUID]:
     """The tenants that the log says were opened with this slug."""
     with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
         cursor.execute(
-            "SELECT tenant_id, leaf FROM audit_entry WHERE action = 'tenant.opened' ORDER BY tenant_id, tseq"
+            "SELECT tenant_id, leaf FROM audit_entry WHERE leaf LIKE %s ORDER BY tenant_id, tseq", [f"{_OPENED}%"]
         )
         opened = [(row[0], read_leaf(row[1])) for row in cursor.fetchall()]
     return [tenant for tenant, leaf in opened if leaf and ("slug", slug) in _pairs(leaf["body"].get("detail"))]

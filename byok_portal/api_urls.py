@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.urls import path
 from drf_spectacular.views import SpectacularJSONAPIView
 
+from audit.api import erasures, proofs
 from audit.api import views as audit
 from byok_portal import api_docs
 from keys.api import uses
@@ -50,4 +51,9 @@ urlpatterns = [
     path(f"{_K}proxy/<path:path>", uses.KeyProxy.as_view(), name="key-proxy"),
     path(f"{_T}audit/events/", audit.Events.as_view(), name="audit-events"),
     path(f"{_T}audit/events/<uuid:event>/", audit.EventDetail.as_view(), name="audit-event"),
+    path(f"{_T}audit/events/<uuid:event>/proof/", proofs.EventProof.as_view(), name="audit-event-proof"),
+    path(f"{_T}audit/checkpoint/", proofs.LatestCheckpoint.as_view(), name="audit-checkpoint"),
+    path(f"{_T}audit/consistency/", proofs.Consistency.as_view(), name="audit-consistency"),
+    path(f"{_T}audit/export/", proofs.ExportView.as_view(), name="audit-export"),
+    path(f"{_T}audit/erasures/", erasures.Erasures.as_view(), name="audit-erasures"),
 ]

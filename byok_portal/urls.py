@@ -5,6 +5,7 @@ from __future__ import annotations
 from django.contrib import admin
 from django.urls import include, path
 
+from audit import log_views
 from byok_portal import health
 from byok_portal.api_urls import urlpatterns as api_patterns
 
@@ -20,6 +21,8 @@ urlpatterns = [
     path("ui/", include("byok_portal.ui.urls")),
     path("staff/", admin.site.urls),
     path("api/v1/", include((api_patterns, "api"))),
+    path("log/checkpoint", log_views.checkpoint, name="log-checkpoint"),
+    path("log/tile/<path:path>", log_views.tile, name="log-tile"),
     path("healthz", health.healthz, name="healthz"),
     path("readyz", health.readyz, name="readyz"),
 ]

@@ -12,11 +12,14 @@ class KeysConfig(AppConfig):
     name = "keys"
 
     def ready(self) -> None:
+        from audit import sealing  # noqa: PLC0415  # the app registry must be ready
         from keys import labels, tasks  # noqa: F401, PLC0415  # importing `tasks` registers the jobs
         from keys.pages.panel import Panel  # noqa: PLC0415
+        from keys.services.audit_seal import AuditSealer  # noqa: PLC0415
         from keys.services.catalogue import sync_catalogue  # noqa: PLC0415  # the app registry must be ready
         from tenants.pages import panel  # noqa: PLC0415
 
+        sealing.install(AuditSealer())
         labels.install()
         panel.install(Panel())
         post_migrate.connect(sync_catalogue, sender=self, dispatch_uid="keys.catalogue")

@@ -1,4 +1,4 @@
-"""A portal in real processes on the test database: web (granian), worker, sequencer."""
+"""A portal in real processes on the test database: web (granian), worker, sequencer, readers."""
 
 from __future__ import annotations
 
@@ -59,6 +59,7 @@ class Portal:
             ],
             "worker": [*manage, "worker", "--every", "0.5", "--silence", "6"],
             "sequencer": [*manage, "sequencer"],
+            "readers": [*manage, "readers"],
         }
         log = (self.folder / f"{name}.log").open("ab")
         self.processes[name] = subprocess.Popen(
@@ -111,7 +112,7 @@ def running(folder: Path) -> Iterator[Portal]:
     """A whole portal, stopped at the end."""
     portal = Portal(folder)
     try:
-        for name in ("web", "worker", "sequencer"):
+        for name in ("web", "worker", "sequencer", "readers"):
             portal.start(name)
         portal.wait_ready()
         yield portal

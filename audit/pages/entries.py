@@ -19,11 +19,11 @@ from byok_portal.boundary.permissions import Permission
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from django.db.models import QuerySet
     from django.http import HttpRequest, HttpResponse
 
     from audit.models import Entry
     from audit.pages.filtering import Paging
+    from audit.selectors import Filters
 
 PAGE: Final = 50
 
@@ -38,8 +38,8 @@ class ListPage(TenantPage):
         """Filter by what was done, with what outcome, by whom, to which key, when."""
         form = FilterForm(request.GET, keys=labels.list_choices("key"), consumers=labels.list_choices("consumer"))
         is_valid = form.is_valid()
-        entries = selectors.list_entries(form.filters()) if is_valid else selectors.list_entries().none()
-        rows, more_newer, more_older = _page(entries, paging_of(request.GET))
+        found = _page(form.filters(), paging_of(request.GET)) if is_valid else ([], False, False)
+        rows, more_newer, more_older = found
         here = reverse("audit:list", args=[self.place.slug])
         head = selectors.find_head()
         context: dict[str, Any] = {
@@ -54,16 +54,13 @@ class ListPage(TenantPage):
         return self.render("audit/list.html", context, status=200 if is_valid else 422)
 
 
-def _page(entries: QuerySet[Entry], paging: Paging) -> tuple[list[Entry], bool, bool]:
+def _page(filters: Filters, paging: Paging) -> tuple[list[Entry], bool, bool]:
     """One page with whether there is more to each side; one row more than shown is read to know."""
     if paging.newer_than is not None:
-        found = list(entries.filter(tseq__gt=paging.newer_than).order_by("tseq")[: PAGE + 1])
-        return found[:PAGE][::-1], len(found) > PAGE, True
-    if paging.older_than is not None:
-        found = list(entries.filter(tseq__lt=paging.older_than)[: PAGE + 1])
-        return found[:PAGE], True, len(found) > PAGE
-    found = list(entries[: PAGE + 1])
-    return found[:PAGE], False, len(found) > PAGE
+        found = selectors.search(filters, newer_than=paging.newer_than, limit=PAGE + 1)
+        return found[-PAGE:], len(found) > PAGE, True
+    found = selectors.search(filters, older_than=paging.older_than, limit=PAGE + 1)
+    return found[:PAGE], paging.older_than is not None, len(found) > PAGE
 
 
 def _pager(rows: list[Entry], query: str, *, newer: bool, older: bool, last: int) -> dict[str, str]:

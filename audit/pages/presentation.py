@@ -68,7 +68,8 @@ def facts_of(entry: Entry, row: Mapping[str, Any], private: Mapping[str, Any] | 
         (_("Target"), f"{row['target_label']} ({entry.target_kind})"),
         (_("Target id"), str(entry.target_id)),
         (_("Audit id"), str(entry.event_id)),
-        (_("Request id"), json.loads(entry.leaf)["body"]["req"]),
+        # The first event of a request goes by the request's own id and does not repeat it.
+        (_("Request id"), entry.body.get("req") or str(entry.event_id)),
     ]
     facts += [(_word(name), _value(value)) for name, value in detail_of(entry).items()]
     return facts + _private_facts(_visible(entry, private))

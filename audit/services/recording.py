@@ -2,33 +2,33 @@
 
 from __future__ import annotations
 
-import hashlib
-import json
-import secrets
 from dataclasses import dataclass
 from datetime import UTC, datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from django.db import connections
 
+from audit import sealing
 from audit.canonical import canonicalise
 from audit.models import Outcome
 from byok_portal.boundary import binding, operations
-from byok_portal.boundary.identifiers import new_id
+from byok_portal.boundary.identifiers import new_id, parse_id
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from byok_portal.boundary.actors import Actor
+    from byok_portal.boundary.actors import Actor, Origin
 
-PRIVATE_DOMAIN: Final = b"byok-priv-v1\n"
-
-_APPEND: Final = """
-WITH private AS (
-  INSERT INTO audit_private (event_id, tenant_id, salt, data) VALUES (%(id)s, %(tenant)s, %(salt)s, %(data)s)
-)
-INSERT INTO audit_inbox (event_id, tenant_id, body) VALUES (%(id)s, %(tenant)s, %(body)s)
+# A key in memory may have been shredded, or rolled back with the transaction that made it: the database knows.
+_KEEP: Final = """
+  INSERT INTO audit_private (event_id, tenant_id, sealed)
+  SELECT %(id)s::uuid, %(tenant)s::uuid, %(sealed)s::bytea WHERE EXISTS (
+    SELECT FROM audit_datakey
+    WHERE tenant_id = %(tenant)s AND version = %(version)s AND kcv = %(kcv)s AND wrapped IS NOT NULL
+  ) RETURNING 1
 """
+_APPEND_BARE: Final = "INSERT INTO audit_inbox (event_id, tenant_id, body) VALUES (%(id)s, %(tenant)s, %(body)s)"
+_APPEND: Final = f"WITH private AS ({_KEEP}) {_APPEND_BARE} RETURNING (SELECT count(*) FROM private)"  # noqa: S608  # both parts are constants
 
 
 @dataclass(frozen=True, slots=True)
@@ -54,8 +54,11 @@ def append(
     integers, text, booleans and lists of them, never personal data and never plaintext; personal data goes to
     `private`, which the leaf commits to by a salted hash. Raises if no transaction is open.
     """
-    tenant_id, event_id, salt = binding.get_tenant(), new_id(), secrets.token_bytes(32)
-    data = _private_data(actor, private)
+    if not connections[binding.get_alias()].in_atomic_block:
+        message = f"{action}: an event belongs to the transaction of its change"
+        raise operations.NothingRecordedError(message)
+    event_id, request_id = _event_id(actor.origin)
+    kept = sealing.Detail.of(_private_data(actor, private))
     body = canonicalise(
         {
             "action": action,
@@ -63,27 +66,13 @@ def append(
             "detail": detail or {},
             "id": str(event_id),
             "outcome": Outcome(outcome).value,
-            "priv": commitment(salt, data),
-            "req": actor.origin.request_id,
+            "priv": kept.commitment,
+            "req": request_id,
             "target": {"id": str(target.id), "kind": target.kind},
             "time": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
         }
     )
-    connection = connections[binding.get_alias()]
-    if not connection.in_atomic_block:
-        message = f"{action}: an event belongs to the transaction of its change"
-        raise operations.NothingRecordedError(message)
-    with connection.cursor() as cursor:
-        cursor.execute(
-            _APPEND,
-            {
-                "id": event_id,
-                "tenant": tenant_id,
-                "salt": salt,
-                "data": json.dumps(data),
-                "body": body.decode(),
-            },
-        )
+    _insert(event_id, body.decode(), kept)
     operations.note(action, event_id)
     return event_id
 
@@ -94,9 +83,35 @@ def append_denial(*, actor: Actor, action: str, code: str) -> UUID:
     return append(actor=actor, action=action, target=target, outcome=Outcome.DENIED, detail={"code": code})
 
 
-def commitment(salt: bytes, data: dict[str, Any]) -> str:
-    """SHA-256(domain || salt || canonical data) as hex: hides the data, and cannot be opened to other data."""
-    return hashlib.sha256(PRIVATE_DOMAIN + salt + canonicalise(data)).hexdigest()
+def _event_id(origin: Origin) -> tuple[UUID, str]:
+    """(event id, `req`): the first event of a request goes by the request's own id, and need not repeat it.
+
+    An id that was taken stays taken, even when its transaction is rolled back: one id is one event.
+    """
+    request_id = parse_id(origin.request_id)
+    if request_id is not None and origin.first_event is not None and origin.first_event.take():
+        return request_id, ""
+    return new_id(), origin.request_id
+
+
+def _insert(event_id: UUID, body: str, detail: sealing.Detail) -> None:
+    """One statement, but for the rare event whose key was gone: then with the key of now, or without the detail."""
+    values: dict[str, Any] = {"id": event_id, "tenant": binding.get_tenant(), "body": body}
+    sealed = sealing.seal(detail, event_id=event_id)
+    with connections[binding.get_alias()].cursor() as cursor:
+        if sealed is None:
+            cursor.execute(_APPEND_BARE, values)
+            return
+        cursor.execute(_APPEND, values | _sealed_values(sealed))
+        if cursor.fetchone()[0]:
+            return
+        sealed = sealing.seal(detail, event_id=event_id, again=True)
+        if sealed is not None:
+            cursor.execute(_KEEP, values | _sealed_values(sealed))
+
+
+def _sealed_values(sealed: sealing.SealedDetail) -> dict[str, Any]:
+    return {"sealed": sealed.blob, "version": sealed.version, "kcv": sealed.kcv}
 
 
 def _private_data(actor: Actor, private: dict[str, Any] | None) -> dict[str, Any]:

@@ -28,6 +28,23 @@ class ActorKind(StrEnum):
     WORKER = "worker"
 
 
+class Once:
+    """Says yes once, to whichever thread asks first."""
+
+    __slots__ = ("_left",)
+
+    def __init__(self) -> None:
+        self._left = [None]
+
+    def take(self) -> bool:
+        """Whether this is the first time."""
+        try:
+            self._left.pop()  # atomic
+        except IndexError:
+            return False
+        return True
+
+
 @dataclass(frozen=True, slots=True)
 class Origin:
     """Where a request came from. Personal data: it goes to the erasable side of the audit log, never to a leaf."""
@@ -35,6 +52,8 @@ class Origin:
     address: str = ""
     user_agent: str = ""
     request_id: str = ""
+    first_event: Once | None = field(default=None, compare=False, repr=False)
+    """Shared by all origins of one request: whose event becomes known by the request's own id."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -39,6 +39,7 @@ class Permission(StrEnum):
     GRANT_CREATE = "grant:create"
     GRANT_END = "grant:end"
     AUDIT_READ = "audit:read"
+    AUDIT_ERASE = "audit:erase"
     JOB_READ = "job:read"
     JOB_RETRY = "job:retry"
     JOB_RUN = "job:run"
@@ -78,6 +79,7 @@ ROLE_PERMISSIONS: Final[dict[Role, frozenset[Permission]]] = {
         _P.GRANT_CREATE,
         _P.GRANT_END,
         _P.AUDIT_READ,
+        _P.AUDIT_ERASE,
         _P.JOB_READ,
     },
     # A custodian handles material; who may use it is decided by owners.
@@ -134,6 +136,7 @@ TOKEN_PERMISSIONS: Final = frozenset(
         _P.CONSUMER_TOKEN,
         _P.CONSUMER_END,
         _P.AUDIT_READ,
+        _P.AUDIT_ERASE,
     }
 )
 """What a consumer's token may carry. A token holds only those that were ticked; the default is `key:use`."""

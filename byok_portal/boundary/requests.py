@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING
 
 from django.conf import settings
 
-from byok_portal.boundary.actors import Origin
+from byok_portal.boundary.actors import Once, Origin
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -18,6 +18,8 @@ def origin_of(request: HttpRequest) -> Origin:
         address=address_of(request),
         user_agent=request.META.get("HTTP_USER_AGENT", "")[:200],
         request_id=request.META.get("byok.request_id", ""),
+        # Kept with the request: several doors may each make an origin of it, and one id is one event.
+        first_event=request.META.setdefault("byok.first_event", Once()),
     )
 
 

@@ -72,14 +72,15 @@ def describe(
     name: str,
     *,
     answer: Any,
-    status: int = 200,
+    status: Any = 200,
+    also: dict[Any, Any] | None = None,
     request: Any = None,
     problems: tuple[int, ...] = (),
     **more: Any,
 ) -> Callable[[Any], Any]:
-    """`extend_schema` with the problems that the operation may answer with."""
+    """`extend_schema` with the problems that the operation may answer with. `also`: further good answers."""
     always = (401, 403, 404)
-    responses: dict[Any, Any] = {status: answer}
+    responses: dict[Any, Any] = {status: answer, **(also or {})}
     for code in sorted({*always, *problems}):
         responses[code, "application/problem+json"] = OpenApiResponse(Problem, description=_PROBLEMS[code])
     return extend_schema(operation_id=name, request=request, responses=responses, **more)

@@ -120,7 +120,7 @@ class DetailPage(TenantPage):
         if not self.permits(Permission.AUDIT_READ):
             return {"uses": [], "uses_hidden": True}
         log = reverse("audit:list", args=[self.place.slug])
-        uses = uses_of(list(list_uses(key.id)[:USES]), slug=self.place.slug)
+        uses = uses_of(list_uses(key.id, USES), slug=self.place.slug)
         return {"uses": uses, "uses_url": f"{log}?action=key.used&key={key.id}"}
 
 

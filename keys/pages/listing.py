@@ -157,5 +157,4 @@ def _stats(counts: dict[str, int], usage: TenantUsage) -> dict[str, Any]:
         "uses_30d": usage.whole.total,
         "denied_30d": usage.whole.denied,
         "points": usage.whole.points if usage.whole.total else [],
-        "is_capped": usage.is_capped,
     }

@@ -13,6 +13,7 @@ from django.conf import settings
 from django.db import connections
 from django.utils import timezone
 
+from audit.models import DataKey as AuditDataKey
 from byok_portal.boundary import binding
 from byok_portal.boundary.secrets import Secret
 from byok_portal.errors import IntegrityError, Unavailable
@@ -37,6 +38,7 @@ if TYPE_CHECKING:
     from keys.models import KeyVersion
 
 _GLOBAL_PEPPER: Final = b"byok/fingerprint/global"
+_AUDIT: Final = "audit"
 _OPENING: Final = frozenset({DataKeyState.ACTIVE.value, DataKeyState.RETIRED.value})
 
 _SEALED: Final = """
@@ -61,6 +63,15 @@ class Sealed:
     state: str
 
 
+@dataclass(frozen=True, slots=True)
+class AuditKey:
+    """A tenant's audit data key, unwrapped: what personal data beside its audit entries is sealed under."""
+
+    version: int
+    kcv: bytes
+    material: Secret
+
+
 @functools.cache
 def local_wrapper() -> LocalWrapper:
     """The ring of the configured key file. Raises Unavailable without one: there is no default key."""
@@ -75,7 +86,7 @@ def local_wrapper() -> LocalWrapper:
 def seal_version(plaintext: Secret, *, key_id: UUID, number: int) -> tuple[int, bytes]:
     """(data key version, blob) of a new version. Runs inside the operation's transaction."""
     row = _get_or_create(TenantKey.Purpose.SECRET)
-    dek = DataKey(version=row.version, material=_unwrap(row, purpose=TenantKey.Purpose.SECRET))
+    dek = DataKey(version=row.version, material=_unwrap(row, purpose=TenantKey.Purpose.SECRET.value))
     address = SecretAddress(tenant_id=binding.get_tenant(), key_id=key_id, key_version=number)
     return row.version, seal(plaintext, dek=dek, address=address)
 
@@ -119,7 +130,7 @@ def open_version(version: KeyVersion) -> Secret:
 
 def fingerprints(plaintext: Secret, *, provider: str) -> tuple[bytes, bytes]:
     """(tenant, global) fingerprints of a credential, 32 bytes each."""
-    pepper = _unwrap(_get_or_create(TenantKey.Purpose.FINGERPRINT), purpose=TenantKey.Purpose.FINGERPRINT)
+    pepper = _unwrap(_get_or_create(TenantKey.Purpose.FINGERPRINT), purpose=TenantKey.Purpose.FINGERPRINT.value)
     across = Secret(local_wrapper().derive(_GLOBAL_PEPPER))
     return (
         tenant_fingerprint(plaintext, pepper=pepper, provider=provider),
@@ -127,13 +138,37 @@ def fingerprints(plaintext: Secret, *, provider: str) -> tuple[bytes, bytes]:
     )
 
 
+def make_audit_key() -> AuditDataKey:
+    """A fresh audit data key of the bound tenant, wrapped and not stored yet. Raises Unavailable without a key file."""
+    dek, tenant_id, wrapper = DataKey.generate(1), binding.get_tenant(), local_wrapper()
+    wrapped = wrapper.wrap(dek.material, tenant_id=tenant_id, aad=dek_aad(tenant_id, dek.version, _AUDIT))
+    return AuditDataKey(
+        tenant_id=tenant_id,
+        version=dek.version,
+        wrapper=wrapper.name,
+        kek_ref=wrapped.kek_ref,
+        wrapped=wrapped.blob,
+        kcv=key_commitment(dek),
+    )
+
+
+def unwrap_audit_key(row: AuditDataKey) -> AuditKey:
+    """Raises Unavailable without its wrapper, IntegrityError when it is shredded or differs from what was stored."""
+    return AuditKey(row.version, bytes(row.kcv), _unwrap(row, purpose=_AUDIT))
+
+
 def shred() -> ShredStatement:
-    """Forget every data key and delete every ciphertext of the bound tenant. Returns what that is worth."""
+    """Forget every data key and delete every ciphertext of the bound tenant. Returns what that is worth.
+
+    The audit data key goes too: the tenant's entries stay and verify, the personal data beside them is gone.
+    """
     now = timezone.now()
     Material.objects.all().delete()
     TenantKey.objects.exclude(state=DataKeyState.SHREDDED).update(
         state=DataKeyState.SHREDDED, wrapped=None, shredded_at=now
     )
+    audit_key = AuditDataKey.objects.filter(tenant_id=binding.get_tenant(), shredded_at=None)
+    audit_key.update(wrapped=None, shredded_at=now)
     wrapper = local_wrapper()
     return wrapper.shred(tenant_id=binding.get_tenant(), kek_ref="")
 
@@ -159,7 +194,7 @@ def _get_or_create(purpose: TenantKey.Purpose) -> TenantKey:
     return created
 
 
-def _unwrap(row: TenantKey, *, purpose: TenantKey.Purpose) -> Secret:
+def _unwrap(row: TenantKey | AuditDataKey, *, purpose: str) -> Secret:
     tenant_id = binding.get_tenant()
     local_wrapper()
     if row.wrapped is None:
@@ -168,7 +203,7 @@ def _unwrap(row: TenantKey, *, purpose: TenantKey.Purpose) -> Secret:
     material = register.get(row.wrapper).unwrap(
         Wrapped(kek_ref=row.kek_ref, blob=bytes(row.wrapped)),
         tenant_id=tenant_id,
-        aad=dek_aad(tenant_id, row.version, purpose.value),
+        aad=dek_aad(tenant_id, row.version, purpose),
     )
     verify_key_commitment(DataKey(version=row.version, material=material), bytes(row.kcv))
     return material

@@ -236,14 +236,13 @@ def _record(
     decision: Decision,
     call: dict[str, str] | None = None,
 ) -> UUID:
-    detail = {
-        "code": decision.code.value,
+    # Uses are most of the log, so nothing is said twice: the chain tells which grant was live.
+    detail: dict[str, Any] = {
         "scope": _known_scope(loaded, request.scope),
         "delivery": request.delivery.value,
         "version": decision.version or 0,
-        "network": decision.network or "",
-        "grant": str(loaded.grant_id or ""),
-        **((call or {}) if decision.allowed else {}),
+        **({"network": decision.network} if decision.network else {}),
+        **((call or {}) if decision.allowed else {"code": decision.code.value}),
     }
     target = Target("key", loaded.key_id) if loaded.key_id else Target("tenant", binding.get_tenant())
     outcome = Outcome.ALLOWED if decision.allowed else Outcome.DENIED

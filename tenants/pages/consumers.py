@@ -11,7 +11,7 @@ from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
-from audit.selectors import find_last_acts
+from audit.usage import find_last_uses
 from byok_portal.boundary.keyset import take_page
 from byok_portal.boundary.pages import OperationPage, TenantPage
 from byok_portal.boundary.permissions import Permission
@@ -38,7 +38,7 @@ class ListPage(TenantPage):
     section: ClassVar[str] = "consumers"
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        """Each with its live tokens and grants, and when it last did something."""
+        """Each with its live tokens and grants, and when it last used a key."""
         page = take_page(selectors.list_consumers(), request.GET, size=PAGE)
         slug = self.place.slug
         may_register = self.permits(Permission.CONSUMER_REGISTER)
@@ -54,7 +54,7 @@ class ListPage(TenantPage):
 def _rows(found: Sequence[Consumer], *, slug: str) -> list[dict[str, Any]]:
     identifiers = [consumer.id for consumer in found]
     tokens, grants = _count_tokens(identifiers), panel.get().count_grants(identifiers)
-    last = find_last_acts(identifiers)
+    last = find_last_uses(identifiers)
     return [
         {
             "name": consumer.name,
@@ -143,7 +143,7 @@ def _facts(found: Consumer) -> list[tuple[str, Any]]:
         (_("Operated by"), found.get_operated_by_display()),
         (_("Contact"), found.contact),
         (_("Registered"), found.created_at),
-        (_("Last act"), find_last_acts([found.id]).get(found.id)),
+        (_("Last use"), find_last_uses([found.id]).get(found.id)),
         (_("Ended"), found.ended_at),
     ]
     return [(label, value) for label, value in facts if value not in (None, "")]

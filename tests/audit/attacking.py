@@ -1,7 +1,5 @@
 """A database of its own where the superuser has switched the triggers off: a log to break on purpose."""
 
-# the attacker writes SQL from words of this file
-
 # The attacker writes SQL from words of this file.
 # ruff: noqa: S608
 
@@ -30,6 +28,7 @@ if TYPE_CHECKING:
 
 ALIAS = "attacked"
 EACH = 120
+PARTITION = "audit_entry_000000000000"
 _TABLES = ("audit_entry", "audit_tenanthead", "audit_logstate")
 
 
@@ -56,17 +55,16 @@ class AttackedLog:
         admin.execute("CREATE SCHEMA kept")
         for table in _TABLES:
             admin.execute(f"CREATE TABLE kept.{table} AS TABLE {table}")
-        admin.execute("ALTER TABLE audit_entry DISABLE TRIGGER ALL")
+        for table in ("audit_entry", PARTITION):
+            admin.execute(f"ALTER TABLE {table} DISABLE TRIGGER append_only")
         connections.settings[ALIAS] = {**connections.settings["auditor"], "NAME": name}
         return cls(name, admin, victim, other)
 
     def restore(self) -> None:
         """The log as it was built."""
-        self.admin.execute("ALTER TABLE audit_entry DROP CONSTRAINT IF EXISTS audit_entry_pkey")
         for table in _TABLES:
             self.admin.execute(f"TRUNCATE {table}")
             self.admin.execute(f"INSERT INTO {table} SELECT * FROM kept.{table}")
-        self.admin.execute("ALTER TABLE audit_entry ADD PRIMARY KEY (tenant_id, tseq)")
 
     def close(self) -> None:
         """Drop the copy."""

@@ -24,7 +24,7 @@ def document(event_id: UUID, **changes: Any) -> dict[str, Any]:
         "detail": {},
         "id": str(event_id),
         "outcome": "allowed",
-        "priv": "00" * 32,
+        "priv": "A" * 43 + "=",
         "req": "",
         "target": {"id": str(new_id()), "kind": "key"},
         "time": "2026-01-02T03:04:05.000006Z",

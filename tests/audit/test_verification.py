@@ -1,7 +1,5 @@
 """Break the log on purpose, as a superuser with the triggers off, and see each fault named."""
 
-# the attacker writes SQL from words of this file
-
 # The attacker writes SQL from words of this file.
 # ruff: noqa: S608
 
@@ -27,11 +25,9 @@ LAST = EACH
 NEXT = EACH + 1
 OF_VICTIM = "WHERE tenant_id = %(victim)s AND tseq ="
 
-COPY = """
-INSERT INTO audit_entry (idx, tenant_id, tseq, event_id, leaf, action, outcome, actor_kind, actor_id, target_kind,
-  target_id, occurred_at)
-SELECT %(idx)s, %(tenant)s, %(tseq)s, %(event)s, %(leaf)s, action, outcome, actor_kind, actor_id, target_kind,
-  target_id, occurred_at FROM audit_entry WHERE tenant_id = %(victim)s AND tseq = 7
+FORGE = """
+INSERT INTO audit_entry (idx, tenant_id, tseq, event_id, leaf)
+VALUES (%(idx)s, %(tenant)s, %(tseq)s, %(event)s, %(leaf)s)
 """
 
 
@@ -71,38 +67,23 @@ def test_a_record_that_is_no_record_any_more_is_named(log: AttackedLog, junk: st
     assert faults_of(log, log.victim) == {(FaultKind.EDITED, 7)}
 
 
-@pytest.mark.parametrize(
-    ("column", "value"),
-    [
-        ("action", "'key.revoked'"),
-        ("outcome", "'denied'"),
-        ("actor_kind", "'person'"),
-        ("actor_id", "gen_random_uuid()"),
-        ("target_kind", "'tenant'"),
-        ("target_id", "gen_random_uuid()"),
-        ("event_id", "gen_random_uuid()"),
-        ("occurred_at", "occurred_at + interval '1 microsecond'"),
-    ],
-)
-def test_an_edited_column_is_named(log: AttackedLog, column: str, value: str) -> None:
-    log.run(f"UPDATE audit_entry SET {column} = {value} {OF_VICTIM} 7")
+def test_an_edited_column_is_named(log: AttackedLog) -> None:
+    log.run(f"UPDATE audit_entry SET event_id = gen_random_uuid() {OF_VICTIM} 7")
     assert faults_of(log, log.victim) == {(FaultKind.COLUMN, 7)}
-    assert any(column in fault.detail for fault in log.verify().faults)
+    assert [fault.detail for fault in log.verify().faults] == ["not as in the record: event_id"]
 
 
 def test_a_record_that_was_edited_with_its_column_is_named(log: AttackedLog) -> None:
     log.run(
-        """UPDATE audit_entry SET leaf = replace(leaf, '"key.used"', '"key.read"'), action = 'key.read' """
-        f"{OF_VICTIM} 7"
+        "UPDATE audit_entry SET leaf = replace(leaf, event_id::text, %(new)s), event_id = %(new)s::uuid "
+        f"{OF_VICTIM} 7",
+        new=str(new_id()),
     )
     assert faults_of(log, log.victim) == {(FaultKind.EDITED, 7)}
 
 
 def test_a_backdated_record_is_named(log: AttackedLog) -> None:
-    log.run(
-        "UPDATE audit_entry SET leaf = replace(leaf, '2026-01-02', '2025-01-02'), "
-        f"occurred_at = occurred_at - interval '1 year' {OF_VICTIM} 7"
-    )
+    log.run(f"UPDATE audit_entry SET leaf = replace(leaf, '2026-01-02', '2025-01-02') {OF_VICTIM} 7")
     assert faults_of(log, log.victim) == {(FaultKind.EDITED, 7)}
 
 
@@ -132,11 +113,8 @@ def test_a_chain_that_is_gone_is_named(log: AttackedLog) -> None:
 
 
 def test_two_swapped_records_are_named(log: AttackedLog) -> None:
-    # The unique event id is in the attacker's way for the length of the swap.
-    log.run(f"UPDATE audit_entry SET event_id = gen_random_uuid() {OF_VICTIM} ANY(ARRAY[7, 9])")
     log.run(
-        "UPDATE audit_entry e SET leaf = o.leaf, event_id = o.event_id, actor_id = o.actor_id, target_id = o.target_id "
-        "FROM kept.audit_entry o WHERE e.tenant_id = %(victim)s AND o.tenant_id = e.tenant_id AND e.tseq IN (7, 9) "
+        "UPDATE audit_entry e SET leaf = o.leaf, event_id = o.event_id FROM kept.audit_entry o WHERE e.tenant_id = %(victim)s AND o.tenant_id = e.tenant_id AND e.tseq IN (7, 9) "
         "AND o.tseq = 16 - e.tseq"
     )
     assert faults_of(log, log.victim) == {(FaultKind.REORDERED, 7), (FaultKind.REORDERED, 9)}
@@ -144,7 +122,7 @@ def test_two_swapped_records_are_named(log: AttackedLog) -> None:
 
 def test_swapped_positions_are_named(log: AttackedLog) -> None:
     first, second = log.position(7), log.position(8)
-    log.run(f"UPDATE audit_entry SET idx = -1 {OF_VICTIM} 7")
+    log.run(f"UPDATE audit_entry SET idx = idx + 1000000 {OF_VICTIM} 7")  # in the same partition
     log.run(f"UPDATE audit_entry SET idx = {first} {OF_VICTIM} 8")
     log.run(f"UPDATE audit_entry SET idx = {second} {OF_VICTIM} 7")
     assert faults_of(log, log.victim) == {(FaultKind.REORDERED, 8)}
@@ -177,7 +155,7 @@ def test_a_reattributed_record_is_named_on_both_sides(log: AttackedLog) -> None:
 def test_a_forged_entry_at_the_end_is_named(log: AttackedLog) -> None:
     event, size = new_id(), log.one("SELECT size FROM audit_logstate")
     leaf = build_leaf(tenant=log.victim, seq=NEXT, prev=_head_of(log, log.victim), body=inbox.document(event))
-    log.run(COPY, idx=size, tenant=log.victim, tseq=NEXT, event=event, leaf=leaf.decode())
+    log.run(FORGE, idx=size, tenant=log.victim, tseq=NEXT, event=event, leaf=leaf.decode())
     found = faults_of(log, log.victim)
     assert (FaultKind.ADDED, NEXT) in found
     assert positions_of(log) == {(FaultKind.ADDED, size)}
@@ -185,10 +163,8 @@ def test_a_forged_entry_at_the_end_is_named(log: AttackedLog) -> None:
 
 def test_a_second_entry_with_the_same_number_is_named(log: AttackedLog) -> None:
     size = log.one("SELECT size FROM audit_logstate")
-    log.run("ALTER TABLE audit_entry DROP CONSTRAINT audit_entry_pkey")
-    log.run(COPY, idx=size, tenant=log.victim, tseq=7, event=new_id(), leaf="{}")
+    log.run(FORGE, idx=size, tenant=log.victim, tseq=7, event=new_id(), leaf="{}")
     assert faults_of(log, log.victim) == {(FaultKind.DUPLICATE, 7)}
-    log.run("DELETE FROM audit_entry WHERE idx = %(idx)s", idx=size)
 
 
 @pytest.mark.parametrize("change", ["DELETE FROM audit_tenanthead", "UPDATE audit_tenanthead SET idx = idx - 1"])
@@ -208,7 +184,7 @@ def test_a_thoroughly_broken_log_is_counted_but_not_kept_whole(
     log: AttackedLog, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr(verification, "KEPT", 10)
-    log.run("UPDATE audit_entry SET action = 'x' WHERE tenant_id = %(victim)s")
+    log.run("UPDATE audit_entry SET event_id = gen_random_uuid() WHERE tenant_id = %(victim)s")
     report = log.verify()
     assert report.found == EACH
     assert len(report.faults) == 10

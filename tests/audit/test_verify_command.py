@@ -46,14 +46,14 @@ def test_each_fault_is_a_sentence_and_the_exit_code_is_1(log: AttackedLog) -> No
 
 
 def test_json_names_kind_tenant_and_number(log: AttackedLog) -> None:
-    log.run("UPDATE audit_entry SET action = 'key.read' WHERE tenant_id = %(victim)s AND tseq = 7")
+    log.run("UPDATE audit_entry SET event_id = gen_random_uuid() WHERE tenant_id = %(victim)s AND tseq = 7")
     done = verify("--json", "--tenant", str(log.victim), auditor=log.auditor_url)
     answer = json.loads(done.stdout)
     assert done.returncode == 1
     assert (answer["intact"], answer["entries"], answer["tenants"], answer["found"]) == (False, EACH, 1, 1)
     (fault,) = answer["faults"]
     assert (fault["kind"], fault["tenant"], fault["number"]) == ("column_differs", str(log.victim), 7)
-    assert "action" in fault["detail"]
+    assert "event_id" in fault["detail"]
 
 
 def test_a_tenant_is_found_by_the_slug_it_was_opened_with(world: World) -> None:

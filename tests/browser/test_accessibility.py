@@ -91,7 +91,7 @@ SCENES = {
     "staff_tenant": Scene("staff", "/staff/tenants/tenant/{acme_id}/change/"),
     "staff_consumer_add": Scene("staff", "/staff/tenants/consumer/add/"),
     "staff_keys": Scene("staff", "/staff/keys/key/"),
-    "staff_audit": Scene("staff", "/staff/audit/entry/?outcome__exact=denied"),
+    "staff_audit": Scene("staff", "/staff/audit/entry/?outcome=denied"),
     "staff_offboarding_add": Scene("staff", "/staff/tenants/offboarding/add/?tenant={acme_id}"),
 }
 

@@ -29,16 +29,16 @@ UNIQUE_WITHOUT_TENANT: Final = {
 CIPHERTEXT: Final = {"keys_material": {APP}, "keys_tenantkey": {APP}, "audit_datakey": {APP, STAFF}}
 """Tables of sealed material and wrapped keys: who may have any right on them."""
 
-DEFINERS: Final = frozenset(
-    {
-        "directory_memberships",
-        "directory_token",
-        "directory_invitation",
-        "directory_due_jobs",
-        "directory_running_jobs",
-        "audit_add_partition",
-    }
-)
+DEFINERS: Final = {
+    "directory_memberships": (DIRECTORY, APP),
+    "directory_token": (DIRECTORY, APP),
+    "directory_invitation": (DIRECTORY, APP),
+    "directory_due_jobs": (DIRECTORY, APP),
+    "directory_running_jobs": (DIRECTORY, APP),
+    # Makes a table, so it is the owner's; it takes a number and says nothing.
+    "audit_add_partition": (OWNER, SEQUENCER),
+}
+"""Functions that run with their owner's rights: who owns each, and who alone may call it."""
 DEFINER_PATH: Final = "search_path=public, pg_temp"
 
 OWN: Final = (
@@ -87,6 +87,13 @@ SELECT conname, confrelid::regclass::text, convalidated,
              JOIN pg_attribute ON attrelid = confrelid AND attnum = k.n ORDER BY o)
 FROM pg_constraint WHERE conrelid = %s AND contype = 'f'
 """
+_TRIGGERS = """
+SELECT tgname, tgenabled, tgtype, tgfoid FROM pg_trigger WHERE tgrelid = %s AND NOT tgisinternal
+"""
+_PARENT_TRIGGERS = """
+SELECT tgname, tgenabled, tgtype, tgfoid FROM pg_trigger JOIN pg_inherits ON tgrelid = inhparent
+WHERE inhrelid = %s AND NOT tgisinternal
+"""
 _RULES = "SELECT rulename FROM pg_rewrite WHERE ev_class = %s AND rulename <> '_RETURN'"
 
 
@@ -112,8 +119,10 @@ def _sweep_relations(connection: psycopg.Connection) -> Iterator[str]:
             yield from _sweep_sequence(connection, oid, name)
         elif kind in "rp" and name in GLOBAL_TABLES:
             yield from _compare_rights(connection, oid, name, GLOBAL_TABLES[name])
+        elif partition:
+            yield from _sweep_partition(connection, oid, name, security=(enabled, forced))
         elif kind in "rp":
-            yield from _sweep_tenant_table(connection, oid, name, security=(enabled, forced), partition=partition)
+            yield from _sweep_tenant_table(connection, oid, name, security=(enabled, forced))
     yield from (f"{name}: on the global list, but not in the database" for name in GLOBAL_TABLES.keys() - seen)
 
 
@@ -124,8 +133,23 @@ def _sweep_sequence(connection: psycopg.Connection, oid: int, name: str) -> Iter
         yield f"{name}: rights beyond the reviewed ones: {sorted(extra)}"
 
 
+def _sweep_partition(
+    connection: psycopg.Connection, oid: int, name: str, *, security: tuple[bool, bool]
+) -> Iterator[str]:
+    """Rows are reached through the parent only, with its policies: the partition itself is open to nobody."""
+    if security != (True, True):
+        yield f"{name}: row-level security is not enabled and forced"
+    if _rights(connection, oid) or connection.execute(_COLUMN_RIGHTS, [oid]).fetchall():
+        yield f"{name}: a partition is addressed directly, past its parent's policies"
+    for policy, *_ in connection.execute(_POLICIES, [oid]).fetchall():
+        yield f"{name}: the policy {policy} opens a partition"
+    triggers = set(connection.execute(_TRIGGERS, [oid]).fetchall())
+    parents = connection.execute(_PARENT_TRIGGERS, [oid]).fetchall()
+    yield from (f"{name}: lacks the trigger {trigger[0]} of its parent" for trigger in parents if trigger not in triggers)
+
+
 def _sweep_tenant_table(
-    connection: psycopg.Connection, oid: int, name: str, *, security: tuple[bool, bool], partition: bool
+    connection: psycopg.Connection, oid: int, name: str, *, security: tuple[bool, bool]
 ) -> Iterator[str]:
     column = TENANT_COLUMN.get(name, "tenant_id")
     if security != (True, True):
@@ -134,8 +158,6 @@ def _sweep_tenant_table(
     if columns.get(column) != (True, "uuid"):
         yield f"{name}: no column {column} that is uuid and NOT NULL"
     rights = _rights(connection, oid)
-    if partition and rights:
-        yield f"{name}: a partition is addressed directly, past its parent's policies"
     yield from _sweep_rights(connection, oid, name, rights)
     yield from _sweep_policies(connection, oid, name, column, {role for role, _ in rights})
     yield from _sweep_indexes(connection, oid, name, column)
@@ -238,13 +260,13 @@ def sweep_functions(connection: psycopg.Connection) -> Iterator[str]:
     for name, definer, trigger, owner, settings, callers in connection.execute(_FUNCTIONS).fetchall():
         if definer and name not in DEFINERS:
             yield f"{name}(): runs with its owner's rights and was not reviewed"
-        elif definer and (owner != DIRECTORY or settings != [DEFINER_PATH]):
-            yield f"{name}(): owner {owner} and settings {settings} are not those of a look-up function"
+        elif definer and (owner != DEFINERS[name][0] or settings != [DEFINER_PATH]):
+            yield f"{name}(): owner {owner} and settings {settings} are not the reviewed ones"
         elif not definer and owner != OWNER:
             yield f"{name}(): owned by {owner}"
         if trigger and not any(setting.startswith("search_path=") for setting in settings):
             yield f"{name}(): its search path is not fixed"
-        allowed = {APP} if definer else set()
+        allowed = {DEFINERS[name][1]} if name in DEFINERS else set()
         if extra := set(callers) - allowed:
             yield f"{name}(): may be called by {sorted(extra)}"
 

@@ -210,9 +210,9 @@ def copy_of(admin: psycopg.Connection, model: Model, tenant_id: UUID) -> dict[st
     """A row like one that is there, under a new id, in the types that psycopg writes."""
     row = rows_of(admin, model, tenant_id)[0]
     values = dict(row)
-    primary = str(model._meta.pk.column)
-    if primary != tenant_column(model) and model._meta.label != "audit.Entry":
-        values[primary] = new_id()
+    primary = model._meta.pk.column  # None when several columns are the key, the tenant among them
+    if primary not in {None, tenant_column(model)} and model._meta.label != "audit.Entry":
+        values[str(primary)] = new_id()
     documents = [str(field.column) for field in model._meta.concrete_fields if isinstance(field, models.JSONField)]
     values |= {name: psycopg.types.json.Jsonb(row[name]) for name in documents}
     return values

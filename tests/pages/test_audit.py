@@ -113,4 +113,4 @@ def test_a_tenant_without_uses_has_no_points(world: World) -> None:
     with world.inside(cast):
         counted = usage.count_uses()
         assert selectors.find_number(timezone.now()) == 1
-    assert (counted.whole.total, counted.by_target, counted.is_capped) == (0, {}, False)
+    assert (counted.whole.total, counted.by_target) == (0, {})

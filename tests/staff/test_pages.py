@@ -138,7 +138,7 @@ def test_the_staff_login_writes_no_tenant_row(world: World) -> None:
         "UPDATE tenants_tenant SET name = 'Taken' WHERE id = %s",
         "DELETE FROM tenants_membership WHERE tenant_id = %s",
         "DELETE FROM keys_provider WHERE id = %s",
-        "UPDATE audit_entry SET action = 'x' WHERE tenant_id = %s",
+        "UPDATE audit_entry SET leaf = 'x' WHERE tenant_id = %s",
     ):
         with (
             connections["staff"].cursor() as cursor,

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.contrib.admin.models import LogEntry
 
+from audit import words
 from audit.models import Entry
 from byok_portal.boundary.identifiers import PLATFORM
 from keys.models import Provider
@@ -35,7 +36,7 @@ def test_an_added_provider_is_stored_and_recorded_in_the_platforms_chain(world: 
         True,
     )
     world.sequence()
-    recorded = Entry.objects.using("staff").get(tenant_id=PLATFORM, target_id=provider.id)
+    recorded = Entry.objects.using("staff").get(tenant_id=PLATFORM, leaf__contains=words.target_is(provider.id))
     assert (recorded.action, str(recorded.event_id)) == ("provider.added", response["Audit-Id"])
     assert str(LogEntry.objects.get(object_id=str(provider.id)).content_type) == "Keys | provider"
     taken = client.post(address("keys_provider_add"), {"document": json.dumps(entry)})

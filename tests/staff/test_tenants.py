@@ -36,9 +36,7 @@ def state_of(world: World, cast: Cast) -> str:
 
 def actions_of(world: World, tenant_id: Any) -> list[str]:
     world.sequence()
-    return list(
-        Entry.objects.using("staff").filter(tenant_id=tenant_id).order_by("tseq").values_list("action", flat=True)
-    )
+    return [entry.action for entry in Entry.objects.using("staff").filter(tenant_id=tenant_id).order_by("tseq")]
 
 
 def test_opening_a_tenant_shows_its_owners_link_once_and_stores_it_nowhere(

@@ -1,4 +1,4 @@
-"""`manage.py up`: everything on one machine, for a newcomer: database, demo upstream, web, worker, sequencer.
+"""`manage.py up`: everything on one machine, for a newcomer: database, demo upstream, web, worker, sequencer, readers.
 
 Not for production: there each process is started by the host's own supervisor (docs/operations.md).
 """
@@ -66,13 +66,15 @@ def _children(port: int) -> list[Child]:
         Child(name="web", argv=web, env=_environment("STAFF")),
         Child(name="worker", argv=[*manage, "worker"], env=_environment()),
         Child(name="sequencer", argv=[*manage, "sequencer"], env=_environment("SEQUENCER")),
+        Child(name="readers", argv=[*manage, "readers"], env=_environment("READER")),
     ]
 
 
 def _environment(*logins: str) -> dict[str, str]:
-    """The process's own logins only: nobody at run time holds the migration role's."""
+    """The process's own logins only: nobody at run time holds the migration role's, one process the log's key."""
     kept = {f"DATABASE_URL_{login}" for login in logins}
-    return {name: value for name, value in os.environ.items() if not name.startswith("DATABASE_URL_") or name in kept}
+    held = ("DATABASE_URL_", *(() if "SEQUENCER" in logins else ("BYOK_LOG_KEY_FILE", "BYOK_LOG_PIN_FILE")))
+    return {name: value for name, value in os.environ.items() if not name.startswith(held) or name in kept}
 
 
 def _require_free(port: int) -> None:

@@ -1,0 +1,174 @@
+"""A tenant's whole trail as a ZIP that anybody checks offline: entries, proof of the last one, verifier keys.
+
+Streams in constant memory and holds no transaction open between batches: the checkpoint that was chosen at the start
+fixes what belongs to it, and entries never change.
+"""
+
+from __future__ import annotations
+
+import io
+import json
+import zipfile
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import TYPE_CHECKING, Final
+
+from django.conf import settings
+from django.db import connections
+
+from audit import proofs
+from audit.notation import encode_base64
+from audit.notes import Checkpoint as Head
+from audit.notes import SignedNote, open_note, parse_checkpoint, parse_verifiers
+from audit.tlog_proof import parse as parse_proof
+from byok_portal.boundary import binding
+from byok_portal.errors import Conflict, IntegrityError, InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+    from uuid import UUID
+
+BATCH: Final = 5000
+CHUNK: Final = 256 * 1024
+KEPT_MAX: Final = 256 * 1024
+"""Longest older checkpoint or proof that a tenant may hand in."""
+
+_LAST: Final = """
+SELECT tseq, idx FROM audit_entry WHERE tenant_id = %s AND idx < %s ORDER BY tseq DESC LIMIT 1
+"""
+_LEAVES: Final = """
+SELECT tseq, leaf FROM audit_entry WHERE tenant_id = %b AND tseq > %b AND tseq <= %b ORDER BY tseq LIMIT %b
+"""
+_README: Final = """\
+The audit trail of tenant {tenant}: {count} entries, as signed at {signed} under {origin}.
+
+entries.jsonl      one entry per line, exactly as hashed
+head.tlog-proof    proof (C2SP tlog-proof) that the last entry is in the signed tree; keep it for the next export
+log.vkey           verifier keys of the log: compare them with the ones you were given another way
+witness.vkey       verifier keys of its witnesses
+consistency.json   only when you handed in an older checkpoint: proof that this tree extends it
+
+Check it offline:  byok-verify THIS.zip --log-key log.vkey --witness-key witness.vkey [--since OLDER.tlog-proof]
+"""
+
+
+@dataclass(frozen=True, slots=True)
+class Export:
+    """What one export holds, decided once. `count`: entries; `members`: the small files by name."""
+
+    tenant_id: UUID
+    count: int
+    members: dict[str, str]
+    signed_at: datetime
+
+    @property
+    def filename(self) -> str:
+        return f"audit-{self.tenant_id}-{self.signed_at:%Y%m%dT%H%M%SZ}.zip"
+
+
+def prepare(*, kept: str = "") -> Export:
+    """Choose the newest checkpoint and prove the tenant's last entry in it; in a transaction of the caller.
+
+    `kept`: an older checkpoint or tlog-proof of the tenant. Raises Conflict while no entry is signed, InvalidInput for
+    a `kept` that is not ours.
+    """
+    tenant_id, checkpoint = binding.get_tenant(), proofs.find_checkpoint()
+    if checkpoint is None:
+        raise _nothing_signed()
+    with connections[binding.get_alias()].cursor() as cursor:
+        cursor.execute(_LAST, [tenant_id, checkpoint.size])
+        last = cursor.fetchone()
+    if last is None:
+        raise _nothing_signed()
+    members = {
+        "head.tlog-proof": proofs.prove(last[1], checkpoint).text,
+        "log.vkey": settings.LOG_VKEY.strip() + "\n",
+        "witness.vkey": f"{settings.WITNESS_VKEY.strip()}\n" if settings.WITNESS_VKEY else "",
+    }
+    if kept:
+        members["consistency.json"] = _consistency(kept, checkpoint.size)
+    signed_at = checkpoint.signed_at.astimezone(UTC)
+    members["README.txt"] = _README.format(
+        tenant=tenant_id, count=last[0], signed=f"{signed_at:%Y-%m-%d %H:%M:%S} UTC", origin=checkpoint.origin
+    )
+    return Export(tenant_id, last[0], members, signed_at)
+
+
+def stream(export: Export, alias: str = binding.DEFAULT) -> Iterator[bytes]:
+    """The ZIP in pieces of about 256 KiB; binds the tenant itself, because it runs when the door has closed."""
+    sink = _Sink()
+    with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
+        moment = export.signed_at.timetuple()[:6]
+        info = zipfile.ZipInfo("entries.jsonl", moment)
+        with archive.open(info, "w", force_zip64=True) as member:
+            for lines in _batches(export, alias):
+                member.write(lines)
+                if sink.size >= CHUNK:
+                    yield sink.take()
+        for name, text in export.members.items():
+            if text:
+                archive.writestr(zipfile.ZipInfo(name, moment), text)
+    yield sink.take()
+
+
+def _batches(export: Export, alias: str) -> Iterator[bytes]:
+    last = 0
+    while last < export.count:
+        with binding.use_alias(alias), binding.bind_tenant(export.tenant_id), binding.reading():
+            cursor = connections[alias].cursor()
+            cursor.execute(_LEAVES, [export.tenant_id, last, export.count, BATCH])
+            rows = cursor.fetchall()
+        if not rows:
+            message = "entries of this tenant are missing from the log"
+            raise IntegrityError(message, code="entries_missing")
+        last = rows[-1][0]
+        yield ("\n".join(leaf for _, leaf in rows) + "\n").encode()
+
+
+def _consistency(kept: str, size: int) -> str:
+    """Proof from the older checkpoint that the tenant kept. Raises InvalidInput for one that this log did not sign."""
+    if len(kept) > KEPT_MAX:
+        raise _not_ours("it is too long")
+    try:
+        note = parse_proof(kept).checkpoint if kept.startswith("c2sp.org/tlog-proof") else kept
+        head: Head = parse_checkpoint(SignedNote.parse(note).body)
+        open_note(note, parse_verifiers(settings.LOG_VKEY))
+    except (InvalidInput, IntegrityError) as error:
+        raise _not_ours(str(error)) from None
+    if head.size > size:
+        raise _not_ours(f"it is of {head.size} entries, the signed log has {size}")
+    hashes = [encode_base64(value) for value in proofs.prove_extension(head.size, size)]
+    return json.dumps({"old": note, "hashes": hashes}, indent=1) + "\n"
+
+
+def _not_ours(why: str) -> InvalidInput:
+    message = f"since: it is not a checkpoint that this log signed: {why}"
+    return InvalidInput(message, code="unknown_checkpoint", field="since")
+
+
+def _nothing_signed() -> Conflict:
+    return Conflict("No entry of this tenant is covered by a signed checkpoint yet: try again in a few seconds.")
+
+
+class _Sink(io.RawIOBase):
+    """Collects what a ZipFile writes until it is taken; cannot seek, so the archive is written in one pass."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self._parts: list[bytes] = []
+        self.size = 0
+
+    def writable(self) -> bool:
+        return True
+
+    def write(self, data: object) -> int:
+        part = bytes(data)  # type: ignore[call-overload]  # any buffer
+        self._parts.append(part)
+        self.size += len(part)
+        return len(part)
+
+    def take(self) -> bytes:
+        """Everything since the last call."""
+        taken = b"".join(self._parts)
+        self._parts, self.size = [], 0
+        return taken
