@@ -12,7 +12,7 @@ class TenantsConfig(AppConfig):
 
     def ready(self) -> None:
         from byok_portal.boundary import directory  # noqa: PLC0415  # the app registry must be ready
-        from tenants import labels  # noqa: PLC0415
+        from tenants import labels, tasks  # noqa: F401, PLC0415  # importing `tasks` registers the clock's calls
         from tenants.directory import TenantDirectory  # noqa: PLC0415
 
         directory.install(TenantDirectory())

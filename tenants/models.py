@@ -64,6 +64,7 @@ class Tenant(models.Model):
     name = models.CharField(max_length=120)
     state = models.CharField(max_length=12, default=TenantState.ONBOARDING)
     contract_ends_on = models.DateField(null=True, blank=True)
+    heartbeat_on = models.DateField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 
     class Meta:

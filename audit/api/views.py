@@ -83,7 +83,7 @@ class EntryPages(Pages):
         return self._link(self.rows[0], reverse=True) if self.has_previous and self.rows else None
 
     def _link(self, entry: Entry, *, reverse: bool) -> str:
-        return str(self.encode_cursor(Cursor(offset=0, reverse=reverse, position=str(entry.tseq))))
+        return str(self.encode_cursor(Cursor(offset=0, reverse=reverse, position=entry.tseq)))
 
     def _cursor(self, request: Request) -> Any:
         try:
@@ -129,8 +129,9 @@ def _unknown_cursor() -> InvalidInput:
     return InvalidInput("cursor is not one of ours.", code="invalid_cursor", field="cursor")
 
 
-def _is_number(text: str | None) -> bool:
-    return text is not None and text.isascii() and text.isdigit() and len(text) <= DIGITS
+def _is_number(position: object) -> bool:
+    text = str(position)
+    return text.isascii() and text.isdigit() and len(text) <= DIGITS
 
 
 class EventDetail(PortalView):

@@ -11,7 +11,7 @@ from django.utils.translation import gettext as _
 
 from audit import labels, selectors
 from audit.chain import leaf_hash
-from audit.pages import presentation
+from audit.pages import presentation, proving, saving
 from audit.pages.filtering import FilterForm, paging_of
 from byok_portal.boundary.pages import TenantPage
 from byok_portal.boundary.permissions import Permission
@@ -49,6 +49,8 @@ class ListPage(TenantPage):
             "errors": form.messages,
             "is_filtered": bool(form.query) or not is_valid,
             "clear_url": here,
+            "export_url": reverse("audit:export", args=[self.place.slug]),
+            **saving.links(self.place.slug, form.query),
             **form.context,
         }
         return self.render("audit/list.html", context, status=200 if is_valid else 422)
@@ -99,6 +101,7 @@ class DetailPage(TenantPage):
             "previous_hash": json.loads(entry.leaf)["prev"],
             "newer_url": self._neighbour(entry, 1),
             "older_url": self._neighbour(entry, -1),
+            **proving.proof_context(entry, slug=self.place.slug),
         }
         return self.render("audit/detail.html", context)
 

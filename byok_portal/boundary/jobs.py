@@ -5,6 +5,7 @@ A job carries ids, never content, and no plaintext can reach a task's arguments,
 
 from __future__ import annotations
 
+import time
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Final
@@ -37,6 +38,7 @@ PULSE: Final = "byok_portal.boundary.jobs.beat"
 MAX_BACKOFF: Final = 15 * 60
 MAX_WAITING: Final = 500
 BACKLOG: Final = 20
+MINUTE: Final = 60.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,6 +76,8 @@ class RetryLater(Exception):  # an instruction to the runner, not a fault
 
 
 REGISTRY: Final[dict[str, Callable[[Running], None]]] = {}
+_clock: Final[dict[str, float]] = {}
+"""What the clock calls, and when it last did (monotonic seconds of this process)."""
 
 
 def job(kind: str) -> Callable[[Callable[[Running], None]], Callable[[Running], None]]:
@@ -137,11 +141,25 @@ def list_due(limit: int = 100) -> list[tuple[UUID, UUID]]:
         return [(row[0], row[1]) for row in cursor.fetchall()]
 
 
+def every_minute(function: str) -> None:
+    """Have a worker call this function (dotted path, no arguments) about once a minute; twice must be harmless."""
+    if function not in _clock:
+        _clock[function] = 0.0
+
+
+def _call_by_the_clock() -> None:
+    for function, last in _clock.items():
+        if time.monotonic() - last >= MINUTE or not last:
+            _clock[function] = time.monotonic()
+            async_task(function, save=False)
+
+
 def watch() -> int:
     """Wake every due job again and ask for a sign of life. The watchdog of `manage.py worker` calls it."""
     waiting = OrmQ.objects.count()
     if waiting < MAX_WAITING:
         async_task(PULSE, save=False)
+        _call_by_the_clock()
     # Behind a backlog, another call for the same job would only make it longer.
     due = list_due() if waiting < BACKLOG else []
     for tenant_id, job_id in due:

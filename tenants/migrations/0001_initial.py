@@ -175,6 +175,7 @@ class Migration(migrations.Migration):
                 ("name", models.CharField(max_length=120)),
                 ("state", models.CharField(default=tenants.states.TenantState["ONBOARDING"], max_length=12)),
                 ("contract_ends_on", models.DateField(blank=True, null=True)),
+                ("heartbeat_on", models.DateField(blank=True, editable=False, null=True)),
                 ("created_at", models.DateTimeField(auto_now_add=True)),
             ],
             options={

@@ -102,4 +102,14 @@ class Migration(migrations.Migration):
             query="SELECT i.tenant_id, i.id FROM tenants_invitation i WHERE i.digest = token_digest",
             reads={"tenants_invitation": "tenant_id, id, digest"},
         ),
+        DirectoryFunction(
+            "directory_due_heartbeats",
+            arguments="today date, at_most integer",
+            returns="TABLE (tenant_id uuid)",
+            query=(
+                "SELECT t.id FROM tenants_tenant t WHERE t.state <> 'offboarded' "
+                "AND (t.heartbeat_on IS NULL OR t.heartbeat_on < today) ORDER BY t.id LIMIT at_most"
+            ),
+            reads={"tenants_tenant": "id, slug, name, state, heartbeat_on"},
+        ),
     ]

@@ -29,6 +29,7 @@ if TYPE_CHECKING:
 ALIAS = "attacked"
 EACH = 120
 PARTITION = "audit_entry_000000000000"
+_LOG = "SELECT relid::regclass::text FROM pg_partition_tree('audit_entry')"
 _TABLES = ("audit_entry", "audit_tenanthead", "audit_logstate")
 
 
@@ -55,7 +56,7 @@ class AttackedLog:
         admin.execute("CREATE SCHEMA kept")
         for table in _TABLES:
             admin.execute(f"CREATE TABLE kept.{table} AS TABLE {table}")
-        for table in ("audit_entry", PARTITION):
+        for (table,) in admin.execute(_LOG).fetchall():
             admin.execute(f"ALTER TABLE {table} DISABLE TRIGGER append_only")
         connections.settings[ALIAS] = {**connections.settings["auditor"], "NAME": name}
         return cls(name, admin, victim, other)

@@ -1,5 +1,8 @@
 """Nobody changes or removes what is recorded: not the run-time logins, not the owner, not the superuser."""
 
+# Attempts are SQL with the name of a partition.
+# ruff: noqa: S608
+
 from __future__ import annotations
 
 import os
@@ -11,6 +14,7 @@ from psycopg.errors import InsufficientPrivilege
 
 from byok_portal.boundary.identifiers import new_id
 from tests.audit import inbox
+from tests.audit.attacking import PARTITION
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -21,6 +25,16 @@ ATTEMPTS = [
     "UPDATE audit_entry SET leaf = 'x'",
     "DELETE FROM audit_entry",
     "TRUNCATE audit_entry",
+    # Past the parent, whose triggers a partition does not inherit.
+    f"UPDATE {PARTITION} SET leaf = 'x'",
+    f"DELETE FROM {PARTITION}",
+    f"TRUNCATE {PARTITION}",
+    "UPDATE audit_tile SET hashes = ''",
+    "DELETE FROM audit_tile",
+    "TRUNCATE audit_tile",
+    "UPDATE audit_checkpoint SET note = ''",
+    "DELETE FROM audit_checkpoint",
+    "TRUNCATE audit_checkpoint",
     "UPDATE audit_inbox SET body = '{}'",
     "DELETE FROM audit_inbox",
     "TRUNCATE audit_inbox",
@@ -30,7 +44,7 @@ ATTEMPTS = [
 ]
 ERASE = "DELETE FROM audit_private"
 MAY = {("_SEQUENCER", "DELETE FROM audit_inbox"), ("", ERASE), ("_OWNER", ERASE)}
-LOGINS = ["", "_STAFF", "_SEQUENCER", "_AUDITOR", "_OWNER"]
+LOGINS = ["", "_STAFF", "_SEQUENCER", "_AUDITOR", "_READER", "_OWNER"]
 # The sequencer takes rows out of the inbox when it has numbered them; the app erases personal data, and the owner
 # could in maintenance.
 CASES = [(login, attempt) for login in LOGINS for attempt in ATTEMPTS if (login, attempt) not in MAY]
@@ -104,12 +118,15 @@ def test_no_login_leaves_the_triggers_behind(login: str) -> None:
         connection.execute("SET session_replication_role = replica")
 
 
-@pytest.mark.parametrize("login", ["", "_STAFF", "_SEQUENCER", "_AUDITOR"])
+@pytest.mark.parametrize("login", ["", "_STAFF", "_SEQUENCER", "_AUDITOR", "_READER"])
 def test_no_run_time_login_disables_a_trigger_or_a_policy(login: str) -> None:
     for statement in (
         "ALTER TABLE audit_entry DISABLE TRIGGER ALL",
         "ALTER TABLE audit_entry DISABLE ROW LEVEL SECURITY",
         "DROP TABLE audit_entry",
+        f"ALTER TABLE {PARTITION} DISABLE TRIGGER ALL",
+        f"ALTER TABLE audit_entry DETACH PARTITION {PARTITION}",
+        f"DROP TABLE {PARTITION}",
     ):
         with (
             psycopg.connect(os.environ[f"DATABASE_URL{login}"]) as connection,
@@ -118,7 +135,7 @@ def test_no_run_time_login_disables_a_trigger_or_a_policy(login: str) -> None:
             connection.execute(statement)
 
 
-@pytest.mark.parametrize("login", ["", "_STAFF", "_AUDITOR"])
+@pytest.mark.parametrize("login", ["", "_STAFF", "_AUDITOR", "_READER"])
 def test_only_the_sequencer_numbers(tenant: UUID, login: str) -> None:
     for statement in (
         "INSERT INTO audit_entry SELECT * FROM audit_entry",

@@ -63,7 +63,7 @@ def test_an_id_nobody_vouches_for_is_no_event_id(world: World, admin_connection:
 
 def test_threads_of_one_request_never_share_an_event_id() -> None:
     request, taken = request_to(), []
-    barrier = threading.Barrier(8)
+    barrier = threading.Barrier(8, timeout=10)
 
     def ask() -> None:
         barrier.wait()

@@ -31,7 +31,7 @@ if TYPE_CHECKING:
 
 
 @pytest.fixture
-def fresh_sealer() -> AuditSealer:
+def fresh_sealer(world: World) -> AuditSealer:
     """As in a process that has just started: it keeps no key yet."""
     sealer = AuditSealer()
     sealing.install(sealer)
@@ -103,9 +103,9 @@ def test_staff_and_the_platform_seal_too(world: World) -> None:
         assert sealing.open_all(rows)[event]["label"] == staff.label
 
 
-def test_two_processes_at_a_tenants_first_event_agree_on_one_key() -> None:
+def test_two_processes_at_a_tenants_first_event_agree_on_one_key(world: World) -> None:
     tenant, sealers, sealed = new_id(), [AuditSealer(), AuditSealer()], {}
-    barrier = threading.Barrier(2)
+    barrier = threading.Barrier(2, timeout=10)
 
     def first(sealer: AuditSealer) -> None:
         event = new_id()

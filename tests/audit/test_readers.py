@@ -237,7 +237,8 @@ def test_the_process_survives_the_loss_of_its_connection_and_stops_when_told(
     admin_connection: psycopg.Connection,
 ) -> None:
     tenant = new_id()
-    kill = "SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity WHERE usename = 'byok_reader' AND datname = current_database()"
+    kill = """SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
+              WHERE usename = 'byok_reader' AND datname = current_database()"""
     with subprocess.Popen([sys.executable, "manage.py", "readers", "--poll", "0.05"], cwd=ROOT) as process:
         try:
             write(admin_connection, tenant, [use(new_id(), new_id())])

@@ -75,8 +75,7 @@ def test_an_edited_column_is_named(log: AttackedLog) -> None:
 
 def test_a_record_that_was_edited_with_its_column_is_named(log: AttackedLog) -> None:
     log.run(
-        "UPDATE audit_entry SET leaf = replace(leaf, event_id::text, %(new)s), event_id = %(new)s::uuid "
-        f"{OF_VICTIM} 7",
+        f"UPDATE audit_entry SET leaf = replace(leaf, event_id::text, %(new)s), event_id = %(new)s::uuid {OF_VICTIM} 7",
         new=str(new_id()),
     )
     assert faults_of(log, log.victim) == {(FaultKind.EDITED, 7)}
@@ -114,8 +113,8 @@ def test_a_chain_that_is_gone_is_named(log: AttackedLog) -> None:
 
 def test_two_swapped_records_are_named(log: AttackedLog) -> None:
     log.run(
-        "UPDATE audit_entry e SET leaf = o.leaf, event_id = o.event_id FROM kept.audit_entry o WHERE e.tenant_id = %(victim)s AND o.tenant_id = e.tenant_id AND e.tseq IN (7, 9) "
-        "AND o.tseq = 16 - e.tseq"
+        "UPDATE audit_entry e SET leaf = o.leaf, event_id = o.event_id FROM kept.audit_entry o "
+        "WHERE e.tenant_id = %(victim)s AND o.tenant_id = e.tenant_id AND e.tseq IN (7, 9) AND o.tseq = 16 - e.tseq"
     )
     assert faults_of(log, log.victim) == {(FaultKind.REORDERED, 7), (FaultKind.REORDERED, 9)}
 

@@ -35,6 +35,7 @@ DEFINERS: Final = {
     "directory_invitation": (DIRECTORY, APP),
     "directory_due_jobs": (DIRECTORY, APP),
     "directory_running_jobs": (DIRECTORY, APP),
+    "directory_due_heartbeats": (DIRECTORY, APP),
     # Makes a table, so it is the owner's; it takes a number and says nothing.
     "audit_add_partition": (OWNER, SEQUENCER),
 }
@@ -145,7 +146,9 @@ def _sweep_partition(
         yield f"{name}: the policy {policy} opens a partition"
     triggers = set(connection.execute(_TRIGGERS, [oid]).fetchall())
     parents = connection.execute(_PARENT_TRIGGERS, [oid]).fetchall()
-    yield from (f"{name}: lacks the trigger {trigger[0]} of its parent" for trigger in parents if trigger not in triggers)
+    yield from (
+        f"{name}: lacks the trigger {trigger[0]} of its parent" for trigger in parents if trigger not in triggers
+    )
 
 
 def _sweep_tenant_table(

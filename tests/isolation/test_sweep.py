@@ -96,6 +96,26 @@ MUTANTS: dict[str, tuple[str, str]] = {
         ),
         "part: a partition",
     ),
+    "partition of the log with a right": (
+        "GRANT SELECT ON audit_entry_000000000000 TO byok_app",
+        "audit_entry_000000000000: a partition is addressed directly",
+    ),
+    "partition of the log with a policy": (
+        "CREATE POLICY open ON audit_entry_000000000000 TO byok_app USING (true)",
+        "audit_entry_000000000000: the policy open opens a partition",
+    ),
+    "partition of the log without its trigger": (
+        "DROP TRIGGER append_only ON audit_entry_000000000000",
+        "audit_entry_000000000000: lacks the trigger append_only",
+    ),
+    "partition of the log with an ordinary trigger": (
+        "ALTER TABLE audit_entry_000000000000 ENABLE TRIGGER append_only",
+        "audit_entry_000000000000: lacks the trigger append_only",
+    ),
+    "function that makes partitions for the app": (
+        "GRANT EXECUTE ON FUNCTION audit_add_partition TO byok_app",
+        "audit_add_partition(): may be called by",
+    ),
     "another schema": ("CREATE SCHEMA attic; CREATE TABLE attic.keys (id uuid)", "keys: in the unknown schema"),
     "ciphertext for staff": ("GRANT SELECT ON keys_material TO byok_staff", "keys_material: SELECT of byok_staff"),
     "ciphertext column for staff": (
