@@ -7,7 +7,7 @@ import os
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, NamedTuple, Self
 
-from audit.checkpoints import Checkpoint, parse_checkpoint
+from audit.checkpoints import parse_checkpoint
 from audit.notes import CosignatureVerifier, SignedNote, Verifier, cosigned_at, open_note, parse_verifiers
 from byok_portal.errors import IntegrityError, InvalidInput
 
@@ -31,6 +31,15 @@ class Published(NamedTuple):
         """From the columns in this order."""
         size, root, origin, note, witnessed_at = row
         return cls(size, bytes(root), origin, note, witnessed_at)
+
+
+class AuditorPin(NamedTuple):
+    """What a rebuild saw: the whole tree, and the size of the newest checkpoint."""
+
+    origin: str
+    size: int
+    root: bytes
+    signed: int
 
 
 @dataclass(slots=True)
@@ -109,14 +118,15 @@ class Endorsements:
             verdict.problems.append(("checkpoint_differs", "the stored witness time is not the one in the signature"))
 
 
-def read_pin(path: Path, origin: str) -> Checkpoint | None:
+def read_pin(path: Path, origin: str) -> AuditorPin | None:
     """What the last rebuild saw, or None for the first. Raises InvalidInput for a file that is not such a pin."""
     if not path.exists():
         return None
     try:
         document = json.loads(path.read_text(encoding="utf-8"))
-        pinned = Checkpoint(document["origin"], int(document["size"]), bytes.fromhex(document["root"]))
-    except (ValueError, KeyError, TypeError):
+        size, root, signed = int(document["size"]), bytes.fromhex(document["root"]), int(document.get("signed", 0))
+        pinned = AuditorPin(document["origin"], size, root, signed)
+    except (AttributeError, ValueError, KeyError, TypeError):
         message = f"the pin file {path.name} cannot be read"
         raise InvalidInput(message, field="pin") from None
     if pinned.origin != origin:
@@ -125,11 +135,11 @@ def read_pin(path: Path, origin: str) -> Checkpoint | None:
     return pinned
 
 
-def write_pin(path: Path, pinned: Checkpoint) -> None:
+def write_pin(path: Path, pinned: AuditorPin) -> None:
     """Replace the pin so that it survives a power cut. Raises OSError."""
     fresh = path.with_name(f".{path.name}.{os.getpid()}")
     with fresh.open("w", encoding="utf-8") as file:
-        json.dump({"origin": pinned.origin, "size": pinned.size, "root": pinned.root.hex()}, file)
+        json.dump({**pinned._asdict(), "root": pinned.root.hex()}, file)
         file.flush()
         os.fsync(file.fileno())
     fresh.replace(path)

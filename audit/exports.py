@@ -17,6 +17,7 @@ from django.conf import settings
 from django.db import connections
 
 from audit import proofs
+from audit.bulk import bulk_cursor
 from audit.notation import encode_base64
 from audit.notes import Checkpoint as Head
 from audit.notes import SignedNote, open_note, parse_checkpoint, parse_verifiers
@@ -115,9 +116,9 @@ def _batches(export: Export, alias: str) -> Iterator[bytes]:
     last = 0
     while last < export.count:
         with binding.use_alias(alias), binding.bind_tenant(export.tenant_id), binding.reading():
-            cursor = connections[alias].cursor()
-            cursor.execute(_LEAVES, [export.tenant_id, last, export.count, BATCH])
-            rows = cursor.fetchall()
+            with bulk_cursor(alias) as cursor:
+                cursor.execute(_LEAVES, [export.tenant_id, last, export.count, BATCH])
+                rows = cursor.fetchall()
         if not rows:
             message = "entries of this tenant are missing from the log"
             raise IntegrityError(message, code="entries_missing")

@@ -30,7 +30,13 @@ _VERBS: Final = {1: "Create", 2: "Read", 3: "Update", 4: "Delete"}
 _SEVERITIES: Final = {1: "Informational", 2: "Low", 3: "Medium", 4: "High", 5: "Critical"}
 _STATUSES: Final = {"allowed": (1, "Success"), "denied": (2, "Failure"), "failed": (2, "Failure")}
 _ACTORS: Final = {"person": (1, "User"), "staff": (2, "Admin"), "worker": (3, "System"), "consumer": (4, "Service")}
-_TYPES: Final = {"key": "API Credential", "tenant": "Tenant", "consumer": "Consumer", "job": "Job"}
+_TYPES: Final = {
+    "key": "API Credential",
+    "tenant": "Tenant",
+    "consumer": "Consumer",
+    "job": "Job",
+    "provider": "Provider",
+}
 
 
 class Meaning(NamedTuple):
@@ -53,6 +59,7 @@ _MANAGED: Final[dict[str, tuple[int, str, int]]] = {
     "key.rotation_finished": (3, "Update", 1),
     "key.revoked": (4, "Delete", 2),
     "key.withdrawn": (4, "Delete", 1),
+    "key.upstream_called": (3, "Update", 1),
     "key.upstream_revoked": (11, "Deactivate", 1),
     "key.upstream_residual": (OTHER, "Left active at the provider", 4),
     "consumer.registered": (1, "Create", 1),
@@ -66,7 +73,12 @@ _MANAGED: Final[dict[str, tuple[int, str, int]]] = {
     "tenant.resumed": (13, "Resume", 2),
     "tenant.keys_shredded": (4, "Delete", 3),
     "tenant.offboarding_started": (11, "Deactivate", 3),
+    "tenant.offboarding_step": (3, "Update", 1),
     "tenant.offboarded": (4, "Delete", 3),
+    "provider.added": (1, "Create", 1),
+    "provider.edited": (3, "Update", 2),
+    "audit.pruned": (4, "Delete", 3),
+    "audit.personal_data_erased": (4, "Delete", 3),
 }
 _MEANINGS: Final[dict[str, Meaning]] = {
     **{action: Meaning(ENTITY_MANAGEMENT, *meaning) for action, meaning in _MANAGED.items()},

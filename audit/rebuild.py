@@ -25,7 +25,7 @@ from byok_portal.errors import Conflict
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
 
-    from audit.checkpoints import Checkpoint
+    from audit.endorsements import AuditorPin
     from audit.inspection import Fault
 
 BATCH: Final = 2000
@@ -85,6 +85,7 @@ class Rebuilt:
     root: bytes = b""
     tenants: int = 0
     checkpoints: int = 0
+    signed: int = 0
     seconds: float = 0.0
     found: int = 0
     faults: list[Fault | TreeFault] = field(default_factory=list)
@@ -106,7 +107,7 @@ def rebuild_log(
     alias: str,
     endorsements: Endorsements,
     *,
-    pinned: Checkpoint | None = None,
+    pinned: AuditorPin | None = None,
     progress: Callable[[int], None] | None = None,
 ) -> Rebuilt:
     """Rebuild the tree from every entry, compare all that is stored of it, then verify every chain.
@@ -135,7 +136,7 @@ def rebuild_log(
 class _Walk:
     """Goes through the entries in order of position, with the checkpoints beside them."""
 
-    def __init__(self, cursor: Any, report: Rebuilt, endorsements: Endorsements, pinned: Checkpoint | None) -> None:
+    def __init__(self, cursor: Any, report: Rebuilt, endorsements: Endorsements, pinned: AuditorPin | None) -> None:
         self._cursor = cursor
         self._report = report
         self._endorsements = endorsements
@@ -196,6 +197,7 @@ class _Walk:
 
     def _judge(self, published: Published) -> None:
         self._report.checkpoints += 1
+        self._report.signed = published.size
         verdict = self._endorsements.judge(published)
         for kind, detail in verdict.problems:
             self._fault(TreeFaultKind(kind), published.size, detail)
@@ -217,6 +219,12 @@ class _Walk:
         if whole and self._pinned is not None and self._pinned.size > self._size:
             detail = f"the last rebuild read {self._pinned.size} entries, so this is an older or shortened log"
             self._fault(TreeFaultKind.OLDER, self._size, detail)
+        signed = self._report.signed
+        if self._pinned is not None and self._pinned.signed > signed:
+            detail = (
+                f"the last rebuild saw a checkpoint of {self._pinned.signed} entries, the newest now is of {signed}"
+            )
+            self._fault(TreeFaultKind.OLDER, signed, detail)
 
     def _flush(self) -> None:
         full = self._edge.extend(self._pending)

@@ -18,6 +18,7 @@ from django.db import connections, transaction
 from django.utils import timezone
 
 from audit import tree
+from audit.bulk import bulk_cursor
 from audit.canonical import parse_canonical
 from audit.chain import GENESIS, leaf_hash, leaf_of
 from audit.models import Outcome
@@ -30,7 +31,7 @@ log = structlog.get_logger("byok.sequencer")
 
 ALIAS: Final = "sequencer"
 LOCK: Final = 0x62796F6B
-BATCH: Final = 2000
+BATCH: Final = 5000
 MAX_BODY: Final = 16 * 1024
 _KEYS: Final = frozenset({"action", "actor", "detail", "id", "outcome", "priv", "req", "target", "time"})
 _WIDTHS: Final = {"action": 60, "outcome": 10, "actor": 10, "target": 20}
@@ -99,7 +100,7 @@ class Sequencer:
 
     def run_once(self) -> int:
         """Number one batch. Returns how many events were looked at: 0 when nothing is left that was not refused."""
-        with transaction.atomic(using=ALIAS), connections[ALIAS].cursor() as cursor:
+        with transaction.atomic(using=ALIAS), bulk_cursor(ALIAS) as cursor:
             cursor.execute(_TAKE, [*_columns(self.refused), BATCH])
             taken = cursor.fetchall()
             cursor.execute(_NUMBERED, _columns((tenant_id, event_id) for event_id, tenant_id, _ in taken))

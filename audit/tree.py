@@ -4,9 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
-from django.db import connections
-
 from audit import merkle
+from audit.bulk import bulk_cursor
 from audit.tiles import HEIGHT, WIDTH, Edge, TileReader
 
 if TYPE_CHECKING:
@@ -27,7 +26,7 @@ _EDGE: Final = "SELECT level, hashes FROM audit_edge ORDER BY level"
 
 def read_tiles(alias: str, wanted: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
     """The bytes of these (level, n) tiles, as far as they are there; those of the right edge are partial."""
-    with connections[alias].cursor() as cursor:
+    with bulk_cursor(alias) as cursor:
         cursor.execute(_TILES, [[level for level, _ in wanted], [n for _, n in wanted], HEIGHT, WIDTH])
         return {(level, n): bytes(hashes) for level, n, hashes in cursor.fetchall()}
 

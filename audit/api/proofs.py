@@ -28,7 +28,7 @@ RETRY_SECONDS = 5
 DIGITS = 18
 
 
-class ProofBody(serializers.Serializer[Any]):
+class EntryProof(serializers.Serializer[Any]):
     """Proof that an entry is in the signed log. `proof` is the whole C2SP tlog-proof text, for offline checkers."""
 
     event_id = serializers.UUIDField()
@@ -75,7 +75,7 @@ class EventProof(PortalView):
 
     @describe(
         "audit_event_proof",
-        answer=ProofBody,
+        answer=EntryProof,
         also={202: PendingBody},
         parameters=[OpenApiParameter("Retry-After", int, OpenApiParameter.HEADER, response=[202])],
     )
@@ -94,7 +94,7 @@ class EventProof(PortalView):
             "checkpoint": proof.checkpoint,
             "proof": proof.text,
         }
-        return Response(ProofBody(body).data)
+        return Response(EntryProof(body).data)
 
 
 class LatestCheckpoint(PortalView):

@@ -44,7 +44,15 @@ BEGIN
   RETURN NULL;
 END $$;
 
-REVOKE ALL ON FUNCTION audit_refuse, audit_refuse_unless_sequencer FROM PUBLIC;
+CREATE FUNCTION audit_refuse_unless_app() RETURNS trigger LANGUAGE plpgsql SET search_path = pg_catalog AS $$
+BEGIN
+  IF current_user <> 'byok_app' THEN
+    RAISE EXCEPTION '%: only an erasure may %', TG_TABLE_NAME, TG_OP USING ERRCODE = 'insufficient_privilege';
+  END IF;
+  RETURN NULL;
+END $$;
+
+REVOKE ALL ON FUNCTION audit_refuse, audit_refuse_unless_sequencer, audit_refuse_unless_app FROM PUBLIC;
 
 CREATE TRIGGER append_only BEFORE UPDATE OR DELETE OR TRUNCATE ON audit_entry
   FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse();
@@ -56,7 +64,9 @@ CREATE TRIGGER append_only BEFORE UPDATE OR TRUNCATE ON audit_inbox
   FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse();
 CREATE TRIGGER only_sequencer BEFORE DELETE ON audit_inbox
   FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse_unless_sequencer();
--- Personal data may go (erasure), never change.
+-- Personal data may go (erasure, by the web login), never change.
+CREATE TRIGGER only_app BEFORE DELETE ON audit_private
+  FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse_unless_app();
 CREATE TRIGGER append_only BEFORE UPDATE OR TRUNCATE ON audit_private
   FOR EACH STATEMENT EXECUTE FUNCTION audit_refuse();
 
@@ -67,8 +77,11 @@ ALTER TABLE audit_checkpoint ENABLE ALWAYS TRIGGER append_only;
 ALTER TABLE audit_inbox ENABLE ALWAYS TRIGGER append_only;
 ALTER TABLE audit_inbox ENABLE ALWAYS TRIGGER only_sequencer;
 ALTER TABLE audit_private ENABLE ALWAYS TRIGGER append_only;
+ALTER TABLE audit_private ENABLE ALWAYS TRIGGER only_app;
 
 ALTER TABLE audit_inbox ADD CONSTRAINT audit_inbox_small CHECK (octet_length(body) <= 16384);
+-- What the sequencer takes from: without it every batch would sort the whole backlog.
+CREATE INDEX audit_inbox_order ON audit_inbox (event_id, tenant_id);
 ALTER TABLE audit_inbox SET (autovacuum_vacuum_scale_factor = 0, autovacuum_vacuum_threshold = 5000);
 ALTER TABLE audit_tile ALTER COLUMN hashes SET STORAGE EXTERNAL;
 ALTER TABLE audit_tile ADD CONSTRAINT audit_tile_full CHECK (octet_length(hashes) = 8192);
@@ -101,7 +114,8 @@ _ALLOW = """
 DROP FUNCTION audit_add_partition;
 DROP TRIGGER append_only ON audit_tile; DROP TRIGGER append_only ON audit_checkpoint;
 DROP TRIGGER append_only ON audit_inbox; DROP TRIGGER only_sequencer ON audit_inbox;
-DROP TRIGGER append_only ON audit_private;
+DROP TRIGGER append_only ON audit_private; DROP TRIGGER only_app ON audit_private;
+DROP FUNCTION audit_refuse_unless_app;
 DROP FUNCTION audit_refuse CASCADE; DROP FUNCTION audit_refuse_unless_sequencer;
 """
 _HEADS = {SEQUENCER: "SELECT", AUDITOR: "SELECT", READER: "SELECT"}

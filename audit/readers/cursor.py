@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, Final, Protocol
 from django.db import connections, transaction
 
 from audit.models import Entry
+from byok_portal.errors import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -34,6 +35,13 @@ class Reader(Protocol):
     def fold(self, cursor: Any, entries: Sequence[Entry]) -> None: ...  # the class says it
 
     def clear(self, cursor: Any) -> None: ...  # the class says it
+
+
+def require_login() -> None:
+    """Raises Unavailable when this process was started without the readers' login."""
+    if ALIAS not in connections.settings:
+        message = "DATABASE_URL_READER is not set: readers use a login of their own"
+        raise Unavailable(message)
 
 
 def read_batch(reader: Reader, *, limit: int = BATCH) -> int:

@@ -6,7 +6,6 @@ import hashlib
 import json
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
-from uuid import UUID
 
 from django.db import connections, transaction
 
@@ -14,6 +13,8 @@ from audit.ocsf import Source, map_entry
 from audit.readers.cursor import ALIAS, advance, ensure, lock, read_entries
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from audit.models import Entry
     from audit.readers.destinations import Destination
 

@@ -62,11 +62,11 @@ class Collector:
     url: str
     plaintext: Secret | None = None
 
-    def deliver(self, lines: Sequence[bytes], *, delivered: int, stream: str) -> None:  # noqa: ARG002  # the protocol's
+    def deliver(self, lines: Sequence[bytes], *, delivered: int, stream: str) -> None:
         """One request. Raises Unavailable, naming the status only: an answer may quote what was sent."""
         headers = {"Content-Type": "application/x-ndjson"}
         if self.plaintext is not None:
-            headers["Authorization"] = f"Bearer {self.plaintext.reveal_str()}"
+            headers["Authorization"] = f"Bearer {self.plaintext.reveal_text()}"
         try:
             with urllib3.PoolManager(timeout=_TIMEOUT, retries=False) as pool:
                 answer = pool.request("POST", self.url, body=b"".join(lines), headers=headers, redirect=False)

@@ -37,6 +37,7 @@ TOKEN_SCOPES: Final = [
     (Permission.CREDENTIAL_INTROSPECT.value, _("Check credentials presented to it (credential:introspect)")),
     (Permission.KEY_READ.value, _("Read keys (key:read)")),
     (Permission.AUDIT_READ.value, _("Read the audit log (audit:read)")),
+    (Permission.AUDIT_ERASE.value, _("Erase personal data (audit:erase)")),
     (Permission.KEY_REGISTER.value, _("Register keys (key:register)")),
     (Permission.KEY_ROTATE.value, _("Rotate keys (key:rotate)")),
     (Permission.KEY_REVOKE.value, _("Revoke keys (key:revoke)")),

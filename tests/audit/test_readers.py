@@ -9,7 +9,6 @@ import sys
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
-import psycopg
 import pytest
 from django.core.management import CommandError, call_command
 from django.db import connections, transaction
@@ -30,6 +29,8 @@ from tests.portal import wait_until
 if TYPE_CHECKING:
     from collections.abc import Iterator, Sequence
     from uuid import UUID
+
+    import psycopg
 
     from audit.models import Entry
 
@@ -224,6 +225,15 @@ def test_reading_once_says_so_when_a_reader_fails(
     monkeypatch.setattr("audit.readers.counting._ADD", "SELECT 1 / 0, %b, %b, %b, %b, %b, %b, %b, %b, %b, %b")
     with pytest.raises(CommandError, match="usage"):
         call_command("readers", "--once")
+
+
+def test_a_process_without_the_login_says_which_variable_it_needs(admin_connection: psycopg.Connection) -> None:
+    bare = {name: value for name, value in os.environ.items() if name != "DATABASE_URL_READER"}
+    for arguments in (["readers", "--once"], ["siem", "--once", "--to", "/dev/null"]):
+        command = [sys.executable, "manage.py", *arguments]
+        done = subprocess.run(command, cwd=ROOT, env=bare, capture_output=True, text=True, check=False)
+        assert done.returncode == 1
+        assert "DATABASE_URL_READER is not set" in done.stderr
 
 
 def test_a_fault_quotes_nothing_of_what_was_read(admin_connection: psycopg.Connection) -> None:

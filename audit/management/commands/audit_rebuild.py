@@ -13,8 +13,7 @@ from django.db import connections
 from rich.console import Console
 from rich.progress import Progress, TextColumn, TimeElapsedColumn
 
-from audit.checkpoints import Checkpoint
-from audit.endorsements import Endorsements, read_pin, write_pin
+from audit.endorsements import AuditorPin, Endorsements, read_pin, write_pin
 from audit.rebuild import Rebuilt, rebuild_log
 from byok_portal.errors import Conflict, InvalidInput
 
@@ -28,7 +27,7 @@ AUDITOR = "auditor"
 class Command(BaseCommand):
     """Needs the auditor's login, which sees every entry, and the public keys of the log; no secret."""
 
-    help = "Rebuild the audit log's tree from its entries. Exit code 0: intact. 1: faults, one a line. 2: wrong use."
+    help = "Rebuild the audit log's tree from its entries. Exit code 0: intact. 1: faults. 2: wrong use."
     requires_system_checks: list[str] = []  # an auditor's machine has only its own login
 
     def add_arguments(self, parser: CommandParser) -> None:
@@ -50,7 +49,7 @@ class Command(BaseCommand):
         except (InvalidInput, Conflict) as error:
             raise CommandError(error.detail, returncode=2) from None
         if pin and report.intact:
-            write_pin(pin, Checkpoint(keys.origin, report.size, report.root))
+            write_pin(pin, AuditorPin(keys.origin, report.size, report.root, report.signed))
         if as_json:
             self.stdout.write(json.dumps(_document(report)))
         else:
@@ -70,7 +69,7 @@ class Command(BaseCommand):
         self.stdout.write(f"Intact: {read}." if report.intact else f"{report.found} faults: {read}.")
 
 
-def _rebuild(keys: Endorsements, pinned: Checkpoint | None) -> Rebuilt:
+def _rebuild(keys: Endorsements, pinned: AuditorPin | None) -> Rebuilt:
     if not sys.stderr.isatty():
         return rebuild_log(AUDITOR, keys, pinned=pinned)
     columns = (TextColumn("{task.description}"), TextColumn("{task.completed:.0f} entries"), TimeElapsedColumn())
@@ -86,6 +85,7 @@ def _document(report: Rebuilt) -> dict[str, Any]:
         "root": report.root.hex(),
         "tenants": report.tenants,
         "checkpoints": report.checkpoints,
+        "signed": report.signed,
         "seconds": round(report.seconds, 3),
         "found": report.found,
         "faults": [_fault(fault) for fault in report.faults],

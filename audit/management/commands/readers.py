@@ -10,8 +10,9 @@ import structlog
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error, connections
 
-from audit.readers.cursor import ALIAS, rebuild
+from audit.readers.cursor import ALIAS, rebuild, require_login
 from audit.readers.running import READERS, Rounds, get_reader
+from byok_portal.errors import PortalError
 
 log = structlog.get_logger("byok.readers")
 
@@ -29,6 +30,10 @@ class Command(BaseCommand):
         parser.add_argument("--rebuild", choices=names, help="Make what this reader made anew, from the beginning.")
 
     def handle(self, *_args: Any, once: bool, poll: float, rebuild: str | None, **_options: Any) -> None:
+        try:
+            require_login()
+        except PortalError as error:
+            raise CommandError(str(error)) from None
         stop = threading.Event()
         if not once:
             for number in (signal.SIGTERM, signal.SIGINT):

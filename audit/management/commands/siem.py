@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import signal
 import threading
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 from uuid import UUID
@@ -13,11 +14,11 @@ import structlog
 from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import Error, connections
 
-from audit.readers.cursor import ALIAS, note_fault
+from audit.readers.cursor import ALIAS, note_fault, require_login
 from audit.readers.delivery import open_delivery
 from audit.readers.destinations import parse_destination
 from byok_portal.boundary.secrets import Secret
-from byok_portal.errors import InvalidInput, PortalError
+from byok_portal.errors import PortalError
 
 log = structlog.get_logger("byok.siem")
 
@@ -39,8 +40,9 @@ class Command(BaseCommand):
         self, *_args: Any, to: str, tenant: UUID | None, once: bool, poll: float, retry: float, **_options: Any
     ) -> None:
         try:
+            require_login()
             destination = parse_destination(to, plaintext=_read_token())
-        except InvalidInput as error:
+        except PortalError as error:
             raise CommandError(str(error)) from None
         stop = threading.Event()
         if not once:
@@ -69,7 +71,8 @@ class Command(BaseCommand):
 def _note(name: str, error: Exception) -> None:
     log.warning("not_delivered", reader=name, error=type(error).__name__, reason=getattr(error, "code", ""))
     if name and not isinstance(error, Error):
-        note_fault(name, error)
+        with suppress(Error):
+            note_fault(name, error)
 
 
 def _read_token() -> Secret | None:

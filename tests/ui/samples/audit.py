@@ -2,6 +2,9 @@ from __future__ import annotations
 
 from typing import Any
 
+from django import forms
+
+from audit.pages.proof_drawing import draw_path
 from tests.ui.samples.shell import PAGER, before, page
 
 LEAF = (
@@ -60,8 +63,42 @@ LIST: dict[str, Any] = page(
     rows=ROWS,
     pager=PAGER | {"label": "Newest first"},
     export_url="#",
+    csv_url="#",
+    jsonl_url="#",
     verify_url="#",
     clear_url="#",
+)
+PROOF: dict[str, Any] = {
+    "index": 5,
+    "size": 7,
+    "origin": "byok.example/audit/cell-1",
+    "signed_at": before(minutes=1),
+    "witnessed_at": before(minutes=1),
+    "root": HASH,
+    "url": "#",
+    "text": "c2sp.org/tlog-proof@v1\nindex 5\n",
+    "keys": "byok.example/audit/cell-1+0a0b0c0d+AQID",
+    "command": "byok-verify --proof entry-1841.tlog-proof --entry entry-1841.json --log-key KEY",
+    "drawing": draw_path(bytes(32), 5, 7, [bytes([number] * 32) for number in (1, 2, 3)]),
+}
+
+
+class KeptForm(forms.Form):
+    """Like the form of the export page."""
+
+    kept_file = forms.FileField(required=False, label="head.tlog-proof of an older export")
+    since = forms.CharField(required=False, label="Or paste it", widget=forms.Textarea)
+
+
+EXPORT: dict[str, Any] = page(
+    "Audit log",
+    "Export",
+    form=KeptForm(),
+    count=1841,
+    checkpoint={name: PROOF[name] for name in ("origin", "size", "signed_at", "witnessed_at")},
+    keys=PROOF["keys"],
+    witness_keys="",
+    verifier_url="#",
 )
 AUDIT_PAGES: dict[str, tuple[str, dict[str, Any]]] = {
     "audit": ("audit/list.html", LIST),
@@ -73,7 +110,7 @@ AUDIT_PAGES: dict[str, tuple[str, dict[str, Any]]] = {
     "entry": (
         "audit/detail.html",
         page("Audit log", "Entry 1841", entry=ROWS[0], leaf=LEAF, hash=HASH, previous_hash=HASH[::-1])
-        | {"proof_url": "#", "newer_url": "#", "older_url": "#"}
+        | {"proof": PROOF, "entry_url": "#", "newer_url": "#", "older_url": "#"}
         | {
             "facts": [
                 ("Actor", "batch-vendor (consumer)"),
@@ -82,4 +119,11 @@ AUDIT_PAGES: dict[str, tuple[str, dict[str, Any]]] = {
             ]
         },
     ),
+    "entry_pending": (
+        "audit/detail.html",
+        page("Audit log", "Entry 1841", entry=ROWS[0], leaf=LEAF, hash=HASH, previous_hash="", facts=[])
+        | {"proof": None, "entry_url": "#"},
+    ),
+    "export": ("audit/export.html", EXPORT),
+    "export_pending": ("audit/export.html", EXPORT | {"checkpoint": None, "count": 0}),
 }

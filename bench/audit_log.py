@@ -1,0 +1,296 @@
+"""`make bench`: how fast the audit log is and how much room it takes, on a PostgreSQL of its own with fsync on.
+
+Prints each figure with its floor. Ratios and floors of one run are what counts; absolute figures move with the machine.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+import os
+import random
+import secrets
+import statistics
+import subprocess
+import sys
+import tempfile
+import threading
+import time
+from pathlib import Path
+from uuid import UUID
+
+import psycopg
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT))
+
+from audit.notes import Signer  # noqa: E402
+from byok_portal.boundary.identifiers import new_id  # noqa: E402
+from byok_portal.quickstart import roles, state  # noqa: E402
+from byok_portal.quickstart.postgres import Cluster  # noqa: E402
+from keys.wrappers.local import generate_key_file  # noqa: E402
+
+COPY = "COPY audit_inbox (event_id, tenant_id, body) FROM STDIN"
+
+
+def body_of(event_id: UUID, actor: str, target: str) -> str:
+    """A use as the portal records it: 500 bytes once it is a leaf."""
+    return json.dumps(
+        {
+            "action": "key.used",
+            "actor": {"id": actor, "kind": "consumer"},
+            "detail": {"delivery": "lease", "scope": "models:read", "version": 1},
+            "id": str(event_id),
+            "outcome": "allowed",
+            "priv": "A" * 43 + "=",
+            "req": "",
+            "target": {"id": target, "kind": "key"},
+            "time": "2026-11-23T09:34:45.123456Z",
+        },
+        sort_keys=True,
+        separators=(",", ":"),
+    )
+
+
+def main() -> None:
+    """Set up, measure, print one line per figure; exit code 1 when a floor is missed."""
+    parser = argparse.ArgumentParser()
+    parser.add_argument("--entries", type=int, default=1_000_000)
+    parser.add_argument("--tenants", type=int, default=10_000)
+    arguments = parser.parse_args()
+    cluster = Cluster(state.state_folder("bench"), durable=True)
+    cluster.start()
+    try:
+        admin_url = prepare(cluster.admin_url())
+        missed = measure(admin_url, arguments.entries, arguments.tenants)
+    finally:
+        cluster.stop()
+    sys.exit(1 if missed else 0)
+
+
+def prepare(admin_url: str) -> str:
+    """A migrated database of its own, and the settings that Django reads."""
+    name, passwords = "byok_bench", {short: secrets.token_urlsafe(16) for short in roles.LOGINS}
+    with psycopg.connect(admin_url, autocommit=True) as admin:
+        admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
+    roles.set_up(admin_url, name=name, passwords=passwords)
+    folder = Path(tempfile.mkdtemp(prefix="byok-bench-"))
+    generate_key_file(folder / "keys.txt")
+    key = Signer.generate("bench.example/audit/cell-1")
+    state.write_private(folder / "log-key.txt", key.text.reveal_text())
+    os.environ.update(
+        {
+            **roles.login_urls(admin_url, name=name, passwords=passwords),
+            "SECRET_KEY": secrets.token_urlsafe(48),
+            "BYOK_KEY_FILE": str(folder / "keys.txt"),
+            "BYOK_LOG_KEY_FILE": str(folder / "log-key.txt"),
+            "BYOK_LOG_PIN_FILE": str(folder / "pin.json"),
+            "BYOK_LOG_VKEY": key.vkey,
+            "BASE_URL": "http://localhost:8000",
+            "DJANGO_SETTINGS_MODULE": "byok_portal.settings",
+            "LOG_LEVEL": "WARNING",
+        }
+    )
+    command = [sys.executable, "manage.py", "migrate", "--database", "owner", "--verbosity", "0"]
+    subprocess.run(command, cwd=ROOT, check=True)
+    return admin_url.rsplit("/", 1)[0] + f"/{name}"
+
+
+def measure(admin_url: str, entries: int, tenants: int) -> int:
+    """Run every measurement. Returns how many floors were missed."""
+    import django  # noqa: PLC0415
+
+    django.setup()
+    ids = [new_id() for _ in range(tenants)]
+    missed = 0
+    with psycopg.connect(admin_url, autocommit=True) as admin:
+        missed += report("sequencing alone", sequence(admin, ids, entries), 30_000, "entries/s")
+        missed += report("storage", room(admin, entries), 750, "B/entry", at_most=True)
+        missed += report("inclusion proof", prove(entries), 2, "ms", at_most=True)
+        missed += report("last 50 entries of a tenant", last_entries(ids), 5, "ms", at_most=True)
+        both, lag = together(admin, ids)
+        missed += report("append and sequencing together", both, 5_000, "entries/s")
+        missed += report("commit to number, p95", lag, 250, "ms", at_most=True)
+        rate, verified = export(admin)
+        missed += report("export", rate, 200_000, "entries/s")
+        missed += report("byok-verify of that export", verified, 200_000, "entries/s")
+    return missed
+
+
+def report(what: str, value: float, floor: float, unit: str, *, at_most: bool = False) -> int:
+    """Print one figure; 1 when it misses its floor."""
+    good = value <= floor if at_most else value >= floor
+    shown = f"{value:,.0f}" if value >= 100 else f"{value:,.2f}"
+    print(f"{what:32} {shown:>12} {unit:10} floor {floor:,} {'' if good else 'MISSED'}", flush=True)  # noqa: T201
+    return 0 if good else 1
+
+
+def fill(admin: psycopg.Connection, tenants: list[UUID], count: int) -> None:
+    """Committed events in the inbox, as the portal writes them."""
+    actors = [str(new_id()) for _ in range(20)]
+    with admin.cursor().copy(COPY) as copy:
+        for _ in range(count):
+            event = new_id()
+            copy.write_row((event, random.choice(tenants), body_of(event, random.choice(actors), actors[0])))
+
+
+def sequence(admin: psycopg.Connection, tenants: list[UUID], entries: int) -> float:
+    """Entries a second of one sequencer over a full inbox; only its own time counts."""
+    from audit.sequencer import Sequencer  # noqa: PLC0415
+
+    sequencer, spent, done = Sequencer(), 0.0, 0
+    while done < entries:
+        part = min(100_000, entries - done)
+        fill(admin, tenants, part)
+        admin.execute("VACUUM ANALYZE audit_inbox")
+        started = time.perf_counter()
+        while sequencer.run_once():
+            pass
+        spent, done = spent + time.perf_counter() - started, done + part
+    return entries / spent
+
+
+def room(admin: psycopg.Connection, entries: int) -> float:
+    """Bytes per entry of rows, indexes and tiles."""
+    admin.execute("VACUUM ANALYZE audit_tile")
+    query = (
+        "SELECT (SELECT sum(pg_total_relation_size(relid)) FROM pg_partition_tree('audit_entry') WHERE isleaf) "
+        "+ pg_total_relation_size('audit_tile')"
+    )
+    row = admin.execute(query).fetchone()
+    assert row
+    return float(row[0]) / entries
+
+
+def prove(entries: int) -> float:
+    """Median milliseconds to build an inclusion proof of a random entry."""
+    from django.db import transaction  # noqa: PLC0415
+
+    from audit import merkle, tree  # noqa: PLC0415
+
+    times = []
+    for _ in range(300):
+        started = time.perf_counter()
+        with transaction.atomic():
+            merkle.inclusion_proof(random.randrange(entries), entries, tree.reader("default"))
+        times.append(time.perf_counter() - started)
+    return statistics.median(times) * 1000
+
+
+def last_entries(tenants: list[UUID]) -> float:
+    """Median milliseconds of a tenant's newest fifty, as its audit page reads them."""
+    from audit import selectors  # noqa: PLC0415
+    from byok_portal.boundary import binding  # noqa: PLC0415
+
+    times = []
+    for tenant in random.sample(tenants, 200):
+        started = time.perf_counter()
+        with binding.bind_tenant(tenant), binding.reading():
+            rows = selectors.search(limit=50)
+        times.append(time.perf_counter() - started)
+        assert rows
+    return statistics.median(times) * 1000
+
+
+def together(admin: psycopg.Connection, tenants: list[UUID], seconds: float = 10) -> tuple[float, float]:
+    """(entries a second, p95 lag in ms): clients that commit event by event beside the running sequencer."""
+    command = [sys.executable, "manage.py", "sequencer", "--poll", "0.05"]
+    with subprocess.Popen(command, cwd=ROOT) as sequencer:
+        time.sleep(3)
+        script = Path(tempfile.mkdtemp()) / "append.sql"
+        tenant = random.choice(tenants)
+        actor = str(new_id())
+        template = body_of(UUID(int=0), actor, actor).replace(str(UUID(int=0)), "' || :'e' || '")
+        script.write_text(
+            "SELECT gen_random_uuid() AS e \\gset\n"
+            f"BEGIN;SET LOCAL app.tenant_id = '{tenant}';"
+            f"INSERT INTO audit_inbox (event_id, tenant_id, body) VALUES (:'e', '{tenant}', '{template}');COMMIT;\n"
+        )
+        lags: list[float] = []
+        stop = threading.Event()
+        probe = threading.Thread(target=watch_lag, args=(tenants[0], lags, stop))
+        probe.start()
+        done = append_for(seconds, tenants)
+        stop.set()
+        probe.join()
+        deadline = time.monotonic() + 5
+        while admin.execute("SELECT EXISTS (SELECT FROM audit_inbox)").fetchone() != (False,):
+            assert time.monotonic() < deadline, "the sequencer did not keep up"
+            time.sleep(0.02)
+        sequencer.terminate()
+    return done / seconds, statistics.quantiles(lags, n=20)[-1] * 1000
+
+
+def append_for(seconds: float, tenants: list[UUID], clients: int = 16) -> int:
+    """How many events these clients committed, ten to a transaction."""
+    counts = [0] * clients
+    end = time.monotonic() + seconds
+
+    def work(n: int) -> None:
+        statement = "INSERT INTO audit_inbox (event_id, tenant_id, body) VALUES (%s, %s, %s)"
+        actor = str(new_id())
+        with psycopg.connect(os.environ["DATABASE_URL"].replace("postgres://", "postgresql://")) as connection:
+            while time.monotonic() < end:
+                tenant, event = random.choice(tenants), new_id()
+                connection.execute(f"SET LOCAL app.tenant_id = '{tenant}'", prepare=False)
+                connection.execute(statement, [event, tenant, body_of(event, actor, actor)])
+                connection.commit()
+                counts[n] += 1
+
+    threads = [threading.Thread(target=work, args=(n,)) for n in range(clients)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    return sum(counts)
+
+
+def watch_lag(tenant: UUID, lags: list[float], stop: threading.Event) -> None:
+    """Commit an event now and then and wait for its number."""
+    actor = str(new_id())
+    with psycopg.connect(os.environ["DATABASE_URL"].replace("postgres://", "postgresql://")) as connection:
+        while not stop.wait(0.05):
+            event = new_id()
+            connection.execute(f"SET LOCAL app.tenant_id = '{tenant}'")
+            connection.execute(
+                "INSERT INTO audit_inbox (event_id, tenant_id, body) VALUES (%s, %s, %s)",
+                [event, tenant, body_of(event, actor, actor)],
+            )
+            connection.commit()
+            started = time.perf_counter()
+            while True:
+                connection.execute(f"SET LOCAL app.tenant_id = '{tenant}'")
+                found = connection.execute("SELECT 1 FROM audit_entry WHERE event_id = %s", [event]).fetchone()
+                connection.commit()
+                if found:
+                    break
+                time.sleep(0.003)
+            lags.append(time.perf_counter() - started)
+
+
+def export(admin: psycopg.Connection, entries: int = 300_000) -> tuple[float, float]:
+    """(entries exported, entries verified) a second, for one tenant with many entries."""
+    from django.core.management import call_command  # noqa: PLC0415
+
+    from audit import exports  # noqa: PLC0415
+    from byok_portal.boundary import binding  # noqa: PLC0415
+
+    tenant = new_id()
+    fill(admin, [tenant], entries)
+    call_command("sequencer", "--once")
+    path = Path(tempfile.mkdtemp()) / "export.zip"
+    started = time.perf_counter()
+    with binding.bind_tenant(tenant), binding.reading():
+        chosen = exports.prepare()
+    with path.open("wb") as file:
+        for part in exports.stream(chosen):
+            file.write(part)
+    exported = time.perf_counter() - started
+    command = [sys.executable, str(ROOT / "audit/byok_verify/byok_verify.py"), str(path), "--no-heartbeat"]
+    started = time.perf_counter()
+    subprocess.run([*command, "--log-key", os.environ["BYOK_LOG_VKEY"], "--quiet"], check=True)
+    return entries / exported, entries / (time.perf_counter() - started)
+
+
+if __name__ == "__main__":
+    main()
