@@ -4,7 +4,7 @@ PYTHON := .venv/bin/python
 ARGS ?=
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
-.PHONY: help environment run test check lock clean
+.PHONY: help environment run test check bench lock clean
 
 help: ## This list
 	@sed -n 's/^\([a-z]*\):.*## \(.*\)/  make \1|\2/p' Makefile | while IFS='|' read -r name text; do printf '%-18s %s\n' "$$name" "$$text"; done
@@ -27,6 +27,9 @@ check: environment ## What CI runs: format, lint, types, imports, migrations, de
 	BYOK_BUILD=1 BASE_URL=https://portal.example $(PYTHON) manage.py check --deploy --fail-level WARNING
 	BYOK_BUILD=1 $(PYTHON) manage.py spectacular --format openapi-json --validate --fail-on-warn --file /dev/null
 	@$(MAKE) --no-print-directory test
+
+bench: environment ## How fast the audit log is, on a database of its own; takes minutes
+	@exec $(PYTHON) bench/audit_log.py $(ARGS)
 
 lock: ## For maintainers, with uv: resolve pyproject.toml into requirements.lock
 	@command -v uv >/dev/null || { echo "make lock needs uv (https://docs.astral.sh/uv/) on the PATH" >&2; exit 1; }

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any, ClassVar
 from django.contrib import admin
 from django.utils.html import format_html
 
-from audit import words
+from audit import log_admin, words
 from audit.chain import leaf_hash
 from audit.models import Entry, Outcome
 from byok_portal.boundary.actors import ActorKind
@@ -23,6 +23,7 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
     from django.utils.safestring import SafeString
 
+__all__ = ["EntryAdmin", "log_admin"]
 
 MAX_DIGITS = 6
 """Of a page number: further back, filters are the way."""

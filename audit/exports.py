@@ -115,10 +115,14 @@ def stream(export: Export, alias: str = binding.DEFAULT) -> Iterator[bytes]:
 def _batches(export: Export, alias: str) -> Iterator[bytes]:
     last = 0
     while last < export.count:
-        with binding.use_alias(alias), binding.bind_tenant(export.tenant_id), binding.reading():
-            with bulk_cursor(alias) as cursor:
-                cursor.execute(_LEAVES, [export.tenant_id, last, export.count, BATCH])
-                rows = cursor.fetchall()
+        with (
+            binding.use_alias(alias),
+            binding.bind_tenant(export.tenant_id),
+            binding.reading(),
+            bulk_cursor(alias) as cursor,
+        ):
+            cursor.execute(_LEAVES, [export.tenant_id, last, export.count, BATCH])
+            rows = cursor.fetchall()
         if not rows:
             message = "entries of this tenant are missing from the log"
             raise IntegrityError(message, code="entries_missing")

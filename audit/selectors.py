@@ -172,7 +172,7 @@ def _search_indexed(filters: Filters, low: int, high: int, limit: int, *, rising
 
 def _read(query: str, filters: Filters, low: int, high: int, limit: int, *, rising: bool) -> list[Entry]:
     needles = filters.needles
-    values = {
+    values: dict[str, Any] = {
         "tenant": binding.get_tenant(),
         "low": low,
         "high": high,

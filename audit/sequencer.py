@@ -108,7 +108,7 @@ class Sequencer:
             rows = [row for row in taken if self._is_fit(row, numbered)]
             # Locks the row: should two sequencers ever run, the second numbers after the first has committed.
             cursor.execute(_STATE, [len(self.refused), timezone.now(), self.name])
-            size, width = cursor.fetchone()
+            size, width = _one(cursor)
             if rows:
                 self._make_room(cursor, size + len(rows), width)
                 _number(cursor, rows, size)
@@ -198,6 +198,11 @@ def _number(cursor: Any, rows: list[tuple[UUID, UUID, str]], size: int) -> None:
     cursor.execute(_HEADS, _transposed((tenant, head.tseq, head.idx, head.hash) for tenant, head in heads.items()))
     cursor.execute(_REMOVE, _columns((tenant_id, event_id) for event_id, tenant_id, _ in rows))
     cursor.execute("UPDATE audit_logstate SET size = size + %s WHERE id = 1", [len(rows)])
+
+
+def _one(cursor: Any) -> tuple[Any, ...]:
+    row: tuple[Any, ...] = cursor.fetchone()
+    return row
 
 
 def _transposed(rows: Iterable[tuple[Any, ...]]) -> list[list[Any]]:

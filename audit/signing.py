@@ -9,6 +9,7 @@ from __future__ import annotations
 import json
 import os
 from dataclasses import dataclass
+from datetime import UTC, datetime
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
@@ -182,7 +183,7 @@ class LogSigner:
     def _insert(self, alias: str, checkpoint: Checkpoint, note: str) -> None:
         signed = SignedNote.parse(note)
         times = [cosigned_at(signed, key) for key in self.witness_keys if any(key.made(line) for line in signed.lines)]
-        witnessed = timezone.datetime.fromtimestamp(max(times), tz=timezone.get_current_timezone()) if times else None
-        values = [checkpoint.size, checkpoint.root, checkpoint.origin, note, timezone.now(), witnessed]
+        witnessed = datetime.fromtimestamp(max(times), tz=UTC) if times else None
+        values: list[Any] = [checkpoint.size, checkpoint.root, checkpoint.origin, note, timezone.now(), witnessed]
         with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
             cursor.execute(_INSERT, values)

@@ -202,6 +202,7 @@ SPECTACULAR_SETTINGS = {
     "SERVE_AUTHENTICATION": [],
     "COMPONENT_SPLIT_REQUEST": True,
     "SCHEMA_PATH_PREFIX": "/api/v1/",
+    "ENUM_NAME_OVERRIDES": {"ErasureKindEnum": "audit.services.erasure.KINDS"},
 }
 
 # --- Workers (django-q2, ORM broker; each number explained in docs/operations.md) -----------------------------------

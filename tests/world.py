@@ -238,7 +238,8 @@ class World:
             return grants.create(actor=cast.actor, key_id=key.id, draft=grants.GrantDraft(**{**values, **changes}))
 
     def sequence(self) -> None:
-        """Number everything that waits."""
+        """Number everything that waits, sign it, and have it read."""
         from django.core.management import call_command  # noqa: PLC0415
 
         call_command("sequencer", "--once")
+        call_command("readers", "--once")

@@ -33,7 +33,7 @@ class EntryProof(serializers.Serializer[Any]):
 
     event_id = serializers.UUIDField()
     index = serializers.IntegerField()
-    leaf = serializers.CharField()
+    entry = serializers.CharField(help_text="The exact text of the entry, as it is hashed.")
     leaf_hash = serializers.CharField()
     hashes = serializers.ListField(child=serializers.CharField())
     checkpoint = serializers.CharField()
@@ -88,7 +88,7 @@ class EventProof(PortalView):
         body = {
             "event_id": event,
             "index": proof.index,
-            "leaf": entry.leaf,
+            "entry": entry.leaf,
             "leaf_hash": encode_base64(leaf_hash(entry.leaf.encode())),
             "hashes": [encode_base64(value) for value in proof.hashes],
             "checkpoint": proof.checkpoint,

@@ -25,6 +25,7 @@ if TYPE_CHECKING:
     from audit.models import Checkpoint
 
 VERIFIER: Final = Path(__file__).resolve().parents[1] / "byok_verify" / "byok_verify.py"
+COMMAND: Final = "python3 byok_verify.py EXPORT.zip --log-key log.vkey"
 _COVERED: Final = "SELECT tseq FROM audit_entry WHERE tenant_id = %s AND idx < %s ORDER BY tseq DESC LIMIT 1"
 
 
@@ -86,6 +87,7 @@ class ExportPage(TenantPage):
             "checkpoint": checkpoint if count else None,
             "keys": settings.LOG_VKEY.strip(),
             "witness_keys": settings.WITNESS_VKEY.strip(),
+            "command": COMMAND + (" --witness-key witness.vkey" if settings.WITNESS_VKEY.strip() else ""),
             "verifier_url": reverse("audit:verifier", args=[slug]),
         }
         return self.render("audit/export.html", context, status=status)

@@ -6,6 +6,7 @@
 from __future__ import annotations
 
 import os
+import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
@@ -24,6 +25,7 @@ from audit.notes import Checkpoint, CosignatureVerifier
 from audit.rebuild import rebuild_log
 from audit.signing import LogSigner, Pin
 from audit.tiles import Edge
+from audit.witness import state
 from byok_portal.boundary import binding
 from byok_portal.boundary.identifiers import new_id
 from tests import environment
@@ -204,6 +206,14 @@ class Scene:
                 [head.size, head.root, head.origin, note],
             )
         return note
+
+    def collude(self) -> None:
+        """`forge` with a witness that signs whatever the log's holder asks it to."""
+        note = self.forge()
+        key = state.load_key(self.witness.state)
+        signed = key.cosign(note.partition("\n\n")[0] + "\n", time=(now := int(time.time())))
+        statement = "UPDATE audit_checkpoint SET note = note || %s, witnessed_at = to_timestamp(%s)"
+        self.admin.execute(statement, [signed, now])
 
     def restore(self) -> None:
         """The log as it was built."""

@@ -15,6 +15,8 @@ import pytest
 
 from audit.cosigning import WitnessRefused
 from audit.signing import SigningRefused
+from byok_portal.boundary.identifiers import new_id
+from tests.audit import inbox
 from tests.audit.attacks import FIRST, MORE, Scene
 from tests.audit.witness.witnessing import WitnessProcess
 from tests.conftest import ROOT
@@ -31,6 +33,7 @@ EDIT: Final = "UPDATE audit_entry SET leaf = replace(leaf, 'allowed', 'ollowed')
 DELETE: Final = "DELETE FROM audit_entry WHERE idx = 100"
 BACKDATE: Final = 'UPDATE audit_entry SET leaf = replace(leaf, \'"time":"20\', \'"time":"19\') WHERE idx = 100'
 COLUMN: Final = "UPDATE audit_entry SET tenant_id = %(other)s WHERE idx = 100"
+STRIP: Final = "UPDATE audit_checkpoint SET note = regexp_replace(note, '\u2014 witness[^\n]*\n', '')"
 BOTH: Final = (
     "UPDATE audit_entry SET tenant_id = %(other)s, leaf = replace(leaf, %(victim)s::text, %(other)s::text) "
     "WHERE idx = 100"
@@ -157,13 +160,25 @@ def test_a_stolen_log_key_lacks_the_witness(scene: Scene, tmp_path: Path, size: 
         scene.grow(1)
 
 
+def test_a_stolen_log_key_with_a_colluding_witness_is_seen_by_those_who_kept_something(
+    scene: Scene, tmp_path: Path
+) -> None:
+    scene.rechain("allowed", "denied")
+    scene.collude()
+    scene.download(tmp_path)
+    assert scene.check_file(tmp_path).code == OK
+    assert scene.check(tmp_path).code == NOT_EXTENDED
+    assert scene.kinds() == {"fork_at_pin"}
+
+
 def test_an_old_checkpoint_that_is_replayed_is_seen_with_a_newer_one_kept(scene: Scene, tmp_path: Path) -> None:
     newest = scene.export().members["head.tlog-proof"]
     scene.run("DELETE FROM audit_checkpoint WHERE size > %(size)s", size=SIGNED)
     scene.download(tmp_path)
     answer = scene.check_file(tmp_path, kept=newest)
     assert answer.code in {NOT_EXTENDED, ROLLED_BACK}, answer.out + answer.err
-    answer = scene.check(tmp_path)
+    later = f"{datetime.now(UTC) + timedelta(days=3):%Y-%m-%dT%H:%M:%SZ}"
+    answer = scene.check(tmp_path, "--now", later)
     # Whoever kept nothing newer learns only when the witness saw this tree.
     assert answer.code == OK
     assert "nothing is proven about later times" in answer.err
@@ -180,6 +195,11 @@ def test_an_old_checkpoint_that_is_replayed_is_seen_by_the_auditor(scene: Scene)
 
 def test_a_row_that_left_the_inbox_before_it_was_numbered_is_seen_by_nobody_here(scene: Scene, tmp_path: Path) -> None:
     """Only the receipt of the API call shows it (test_evidence)."""
+    event = new_id()
+    scene.run("ALTER TABLE audit_inbox DISABLE TRIGGER only_sequencer")
+    scene.admin.execute(inbox.INSERT, [event, scene.victim, inbox.text(inbox.document(event))])
+    scene.run("DELETE FROM audit_inbox")
+    scene.run("ALTER TABLE audit_inbox ENABLE ALWAYS TRIGGER only_sequencer")
     assert scene.grow(1) is not None
     assert scene.check(tmp_path).code == OK
     assert scene.rebuild().intact
@@ -192,14 +212,14 @@ def test_a_row_that_left_the_inbox_before_it_was_numbered_is_seen_by_nobody_here
         ("DELETE FROM audit_tile WHERE n = 1", "tile_differs"),
         ("INSERT INTO audit_tile SELECT 0, 9, hashes FROM audit_tile WHERE n = 0", "extra_tile"),
         ("INSERT INTO audit_tile SELECT 9, 0, hashes FROM audit_tile WHERE n = 0", "extra_tile"),
-        ("UPDATE audit_edge SET hashes = set_byte(hashes, 0, 255 - get_byte(hashes, 0)) WHERE level = 1", "edge_differs"),
+        ("UPDATE audit_edge SET hashes = sha256(hashes) WHERE level = 1", "edge_differs"),
         ("DELETE FROM audit_edge WHERE level = 0", "edge_differs"),
         ("UPDATE audit_checkpoint SET root = sha256('x') WHERE size = 600", "checkpoint_differs"),
         ("UPDATE audit_checkpoint SET witnessed_at = witnessed_at - interval '1 day'", "checkpoint_differs"),
         ("UPDATE audit_checkpoint SET note = replace(note, E'\n600\n', E'\n601\n')", "signature"),
         ("UPDATE audit_checkpoint SET note = 'none'", "signature"),
-        ("UPDATE audit_checkpoint SET note = regexp_replace(note, '\u2014 witness[^\n]*\n', '') WHERE size = 700", "unwitnessed"),
-        ("UPDATE audit_checkpoint SET note = regexp_replace(note, '\u2014 witness[^\n]*\n', '')", "unwitnessed"),
+        (f"{STRIP} WHERE size = 700", "unwitnessed"),
+        (STRIP, "unwitnessed"),
         ("UPDATE audit_checkpoint SET size = 800 WHERE size = 700", "tail_cut"),
     ],
 )  # fmt: skip

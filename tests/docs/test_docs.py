@@ -46,7 +46,7 @@ def settings_variables() -> set[str]:
             names.add(str(name.value))
         else:
             assert ast.unparse(name) == "f'DATABASE_URL_{_alias.upper()}'", "a computed name that this test knows"
-            names |= {f"DATABASE_URL_{alias}" for alias in ("STAFF", "SEQUENCER", "AUDITOR")}
+            names |= {f"DATABASE_URL_{alias}" for alias in ("STAFF", "SEQUENCER", "AUDITOR", "READER")}
     return names
 
 

@@ -1,4 +1,4 @@
-"""`manage.py audit_rebuild`: derive the log anew from its entries and say whether all that was signed agrees with it."""
+"""`manage.py audit_rebuild`: derive the log anew from its entries and compare all that was signed with it."""
 
 from __future__ import annotations
 

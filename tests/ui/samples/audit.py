@@ -98,6 +98,7 @@ EXPORT: dict[str, Any] = page(
     checkpoint={name: PROOF[name] for name in ("origin", "size", "signed_at", "witnessed_at")},
     keys=PROOF["keys"],
     witness_keys="",
+    command="python3 byok_verify.py EXPORT.zip --log-key log.vkey",
     verifier_url="#",
 )
 AUDIT_PAGES: dict[str, tuple[str, dict[str, Any]]] = {
