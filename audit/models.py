@@ -226,6 +226,7 @@ class LogState(models.Model):
 
     class Meta:
         db_table = "audit_logstate"
+        verbose_name_plural = "log health"
 
     def __str__(self) -> str:
         return f"{self.size} entries"

@@ -202,7 +202,10 @@ SPECTACULAR_SETTINGS = {
     "SERVE_AUTHENTICATION": [],
     "COMPONENT_SPLIT_REQUEST": True,
     "SCHEMA_PATH_PREFIX": "/api/v1/",
-    "ENUM_NAME_OVERRIDES": {"ErasureKindEnum": "audit.services.erasure.KINDS"},
+    "ENUM_NAME_OVERRIDES": {
+        "KindEnum": "tenants.models.ConsumerKind",
+        "ErasureKindEnum": [(word, word) for word in ("event", "person", "consumer")],
+    },
 }
 
 # --- Workers (django-q2, ORM broker; each number explained in docs/operations.md) -----------------------------------

@@ -52,7 +52,7 @@ class CheckpointBody(serializers.Serializer[Any]):
 
     origin = serializers.CharField()
     size = serializers.IntegerField()
-    root = serializers.CharField()
+    root_hash = serializers.CharField()
     note = serializers.CharField()
     signed_at = serializers.DateTimeField()
     witnessed_at = serializers.DateTimeField(allow_null=True)
@@ -107,7 +107,7 @@ class LatestCheckpoint(PortalView):
         found = proofs.get_checkpoint()
         root = encode_base64(bytes(found.root))
         fields = ("origin", "size", "note", "signed_at", "witnessed_at")
-        return Response(CheckpointBody({"root": root, **{name: getattr(found, name) for name in fields}}).data)
+        return Response(CheckpointBody({"root_hash": root, **{name: getattr(found, name) for name in fields}}).data)
 
 
 class Consistency(PortalView):

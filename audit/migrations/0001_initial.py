@@ -126,6 +126,7 @@ class Migration(migrations.Migration):
                 ),
             ],
             options={
+                "verbose_name_plural": "log health",
                 "db_table": "audit_logstate",
             },
         ),

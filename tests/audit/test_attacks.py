@@ -271,11 +271,3 @@ def test_wrong_use_of_the_command_exits_with_2(scene: Scene, tmp_path: Path) -> 
         assert done.stderr.startswith("CommandError: ")
         assert words in done.stderr
         assert done.stdout == ""
-
-
-def test_the_rebuild_code_does_not_know_the_writer() -> None:
-    for name in ("rebuild", "endorsements"):
-        source = (ROOT / "audit" / f"{name}.py").read_text()
-        assert not [
-            word for word in ("audit.services", "audit.sequencer", "audit.signing", "audit.tree") if word in source
-        ]
