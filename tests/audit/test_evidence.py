@@ -28,6 +28,7 @@ from audit.notes import (
 )
 from audit.sequencer import Sequencer
 from audit.signing import LogSigner, SigningRefused
+from audit.tiles import decode_bundle, entries_path, tile_path, tiles_of
 from audit.tlog_proof import parse as parse_proof
 from byok_portal.boundary import operations
 from tenants.services import consumers
@@ -153,8 +154,6 @@ def test_a_checkpoint_of_another_log_is_no_base_for_an_export(story: tuple[Cast,
 def test_public_tiles_prove_records_to_go_and_hold_no_entry(story: tuple[Cast, Credential], tmp_path: Path) -> None:
     note = Client().get("/log/checkpoint").content.decode()
     size = parse_checkpoint(open_note(note, parse_verifiers(settings.LOG_VKEY)).body).size
-    from audit.tiles import tile_path, tiles_of  # noqa: PLC0415
-
     for level, n, width in tiles_of(size):
         path = tile_path(level, n, width)
         answer = Client().get(f"/log/{path}")
@@ -258,3 +257,18 @@ def test_a_log_that_lost_entries_is_not_signed(story: tuple[Cast, Credential], w
         signer.publish("sequencer")
     signer.pin.write(pinned)
     assert signer.publish("sequencer") is not None
+
+
+def test_the_log_as_static_files_is_opened_by_go_and_grows(
+    story: tuple[Cast, Credential], world: World, tmp_path: Path
+) -> None:
+    for _ in range(2):
+        call_command("audit_tiles", "--to", str(tmp_path))
+        (tmp_path / "log.vkey").write_text(settings.LOG_VKEY + "\n")
+        assert go_open_tiles(tmp_path, records=8)
+        size = parse_checkpoint(SignedNote.parse((tmp_path / "checkpoint").read_text()).body).size
+        bundle = (tmp_path / entries_path(0, min(size, 256))).read_bytes()
+        hashes = [leaf_hash(leaf) for leaf in decode_bundle(bundle)]
+        assert b"".join(hashes) == (tmp_path / tile_path(0, 0, min(size, 256))).read_bytes()
+        revoke_some_token(world, story[0])
+        call_command("sequencer", "--once")
