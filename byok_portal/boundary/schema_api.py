@@ -79,7 +79,7 @@ def describe(
     **more: Any,
 ) -> Callable[[Any], Any]:
     """`extend_schema` with the problems that the operation may answer with. `also`: further good answers."""
-    always = (401, 403, 404)
+    always = (400, 401, 403, 404)
     responses: dict[Any, Any] = {status: answer, **(also or {})}
     for code in sorted({*always, *problems}):
         responses[code, "application/problem+json"] = OpenApiResponse(Problem, description=_PROBLEMS[code])

@@ -58,6 +58,9 @@ def pages_of(world: World, cast: Cast) -> list[str]:
     urls = [address("index"), f"{address('tenants_offboarding_add')}?tenant={cast.id}"]
     for model in admin.site._registry:
         name = f"{model._meta.app_label}_{model._meta.model_name}"
+        if name == "audit_logstate":
+            urls.append(address(f"{name}_changelist"))  # one page, without rows to open
+            continue
         urls += [
             address(f"{name}_changelist"),
             f"{address(f'{name}_changelist')}?q={key.slug}",
