@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Final
 from django.conf import settings
 from django.utils import timezone
 
+from byok_portal import environment
 from byok_portal.boundary import actors, binding
 from byok_portal.boundary.actors import Actor, Origin
 from byok_portal.boundary.identifiers import PLATFORM, new_id
@@ -60,7 +61,7 @@ def upstream() -> BaoServer:
 
 def path() -> Path:
     """Where the demo's logins and tokens are kept."""
-    return state.state_folder("portal") / "demo.json"
+    return state.state_folder("portal") / f"demo-{environment.DATABASE}.json"
 
 
 def ensure() -> dict[str, Any]:
