@@ -201,7 +201,10 @@ def _number(cursor: Any, rows: list[tuple[UUID, UUID, str]], size: int) -> None:
     cursor.execute(_EDGE, _transposed(enumerate(edge.tiles)))
     cursor.execute(_HEADS, _transposed((tenant, head.tseq, head.idx, head.hash) for tenant, head in heads.items()))
     cursor.execute(_REMOVE, _columns((tenant_id, event_id) for event_id, tenant_id, _ in rows))
-    cursor.execute("UPDATE audit_logstate SET size = size + %s WHERE id = 1", [len(rows)])
+    # A UUIDv7 begins with the millisecond in which the event was made.
+    oldest = min(event_id.int for event_id, _, _ in rows) >> 80
+    lag = max(0, round(timezone.now().timestamp() * 1000) - oldest)
+    cursor.execute("UPDATE audit_logstate SET size = size + %s, lag_ms = %s WHERE id = 1", [len(rows), lag])
 
 
 def _one(cursor: Any) -> tuple[Any, ...]:

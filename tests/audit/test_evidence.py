@@ -5,6 +5,7 @@ from __future__ import annotations
 import base64
 import dataclasses
 import json
+import time
 import zipfile
 from typing import TYPE_CHECKING, Any
 
@@ -16,7 +17,7 @@ from django.test import Client
 from audit import merkle, proofs
 from audit.chain import leaf_hash
 from audit.cosigning import WitnessClient, WitnessUnavailable
-from audit.models import Checkpoint
+from audit.models import Checkpoint, LogState
 from audit.notes import (
     CosignatureSigner,
     CosignatureVerifier,
@@ -272,3 +273,10 @@ def test_the_log_as_static_files_is_opened_by_go_and_grows(
         assert b"".join(hashes) == (tmp_path / tile_path(0, 0, min(size, 256))).read_bytes()
         revoke_some_token(world, story[0])
         call_command("sequencer", "--once")
+
+
+def test_the_log_state_says_how_long_an_event_waited(story: tuple[Cast, Credential], world: World) -> None:
+    revoke_some_token(world, story[0])
+    time.sleep(0.3)
+    call_command("sequencer", "--once")
+    assert 300 <= LogState.objects.get().lag_ms < 30_000
