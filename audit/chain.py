@@ -83,7 +83,7 @@ def build_leaf(*, tenant: UUID, seq: int, prev: bytes, body: Mapping[str, Any]) 
     return leaf
 
 
-def leaf_of(*, tenant: UUID, seq: int, prev: bytes, body: str) -> bytes:
+def leaf_of(*, tenant: UUID | str, seq: int, prev: bytes, body: str) -> bytes:
     """The leaf around a body that is known to be canonical: what `build_leaf` returns, without writing it anew.
 
     Raises InvalidInput for one that is too long.

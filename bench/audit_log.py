@@ -17,7 +17,7 @@ import tempfile
 import threading
 import time
 from pathlib import Path
-from uuid import UUID
+from typing import TYPE_CHECKING
 
 import psycopg
 
@@ -30,6 +30,9 @@ from byok_portal.quickstart import roles, state  # noqa: E402
 from byok_portal.quickstart.postgres import Cluster  # noqa: E402
 from keys.wrappers.local import generate_key_file  # noqa: E402
 
+if TYPE_CHECKING:
+    from uuid import UUID
+
 COPY = "COPY audit_inbox (event_id, tenant_id, body) FROM STDIN"
 
 
@@ -39,7 +42,7 @@ def body_of(event_id: UUID, actor: str, target: str) -> str:
         {
             "action": "key.used",
             "actor": {"id": actor, "kind": "consumer"},
-            "detail": {"delivery": "lease", "scope": "models:read", "version": 1},
+            "detail": {"lease": 1, "scope": "models:read"},
             "id": str(event_id),
             "outcome": "allowed",
             "priv": "A" * 43 + "=",
@@ -194,47 +197,42 @@ def last_entries(tenants: list[UUID]) -> float:
 
 def together(admin: psycopg.Connection, tenants: list[UUID], seconds: float = 10) -> tuple[float, float]:
     """(entries a second, p95 lag in ms): clients that commit event by event beside the running sequencer."""
-    command = [sys.executable, "manage.py", "sequencer", "--poll", "0.05"]
+    command = [sys.executable, "manage.py", "sequencer"]
     with subprocess.Popen(command, cwd=ROOT) as sequencer:
         time.sleep(3)
-        script = Path(tempfile.mkdtemp()) / "append.sql"
-        tenant = random.choice(tenants)
-        actor = str(new_id())
-        template = body_of(UUID(int=0), actor, actor).replace(str(UUID(int=0)), "' || :'e' || '")
-        script.write_text(
-            "SELECT gen_random_uuid() AS e \\gset\n"
-            f"BEGIN;SET LOCAL app.tenant_id = '{tenant}';"
-            f"INSERT INTO audit_inbox (event_id, tenant_id, body) VALUES (:'e', '{tenant}', '{template}');COMMIT;\n"
-        )
         lags: list[float] = []
         stop = threading.Event()
         probe = threading.Thread(target=watch_lag, args=(tenants[0], lags, stop))
         probe.start()
+        started = time.perf_counter()
         done = append_for(seconds, tenants)
         stop.set()
         probe.join()
-        deadline = time.monotonic() + 5
         while admin.execute("SELECT EXISTS (SELECT FROM audit_inbox)").fetchone() != (False,):
-            assert time.monotonic() < deadline, "the sequencer did not keep up"
+            assert time.perf_counter() - started < 2 * seconds, "the sequencer did not keep up"
             time.sleep(0.02)
+        spent = time.perf_counter() - started
         sequencer.terminate()
-    return done / seconds, statistics.quantiles(lags, n=20)[-1] * 1000
+    return done / spent, statistics.quantiles(lags, n=20)[-1] * 1000
 
 
 def append_for(seconds: float, tenants: list[UUID], clients: int = 16) -> int:
-    """How many events these clients committed, ten to a transaction."""
+    """How many events these clients committed, each in a transaction of its own under the web server's login."""
     counts = [0] * clients
     end = time.monotonic() + seconds
 
     def work(n: int) -> None:
-        statement = "INSERT INTO audit_inbox (event_id, tenant_id, body) VALUES (%s, %s, %s)"
         actor = str(new_id())
-        with psycopg.connect(os.environ["DATABASE_URL"].replace("postgres://", "postgresql://")) as connection:
+        with psycopg.connect(login(), autocommit=True) as connection:
             while time.monotonic() < end:
                 tenant, event = random.choice(tenants), new_id()
-                connection.execute(f"SET LOCAL app.tenant_id = '{tenant}'", prepare=False)
-                connection.execute(statement, [event, tenant, body_of(event, actor, actor)])
-                connection.commit()
+                # One round trip, as a business transaction that commits anyway pays none for its event.
+                text = (
+                    f"BEGIN; SET LOCAL app.tenant_id = '{tenant}'; INSERT INTO audit_inbox (event_id, tenant_id, body) "
+                    f"VALUES ('{event}', '{tenant}', '{body_of(event, actor, actor)}'); COMMIT"
+                )
+                result = connection.pgconn.exec_(text.encode())
+                assert result.status == psycopg.pq.ExecStatus.COMMAND_OK, result.error_message
                 counts[n] += 1
 
     threads = [threading.Thread(target=work, args=(n,)) for n in range(clients)]
@@ -245,10 +243,15 @@ def append_for(seconds: float, tenants: list[UUID], clients: int = 16) -> int:
     return sum(counts)
 
 
+def login() -> str:
+    """The web server's login, as libpq reads it."""
+    return os.environ["DATABASE_URL"].replace("postgres://", "postgresql://")
+
+
 def watch_lag(tenant: UUID, lags: list[float], stop: threading.Event) -> None:
     """Commit an event now and then and wait for its number."""
     actor = str(new_id())
-    with psycopg.connect(os.environ["DATABASE_URL"].replace("postgres://", "postgresql://")) as connection:
+    with psycopg.connect(login()) as connection:
         while not stop.wait(0.05):
             event = new_id()
             connection.execute(f"SET LOCAL app.tenant_id = '{tenant}'")

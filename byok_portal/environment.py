@@ -17,7 +17,7 @@ from keys.wrappers.local import generate_key_file
 if TYPE_CHECKING:
     from pathlib import Path
 
-DATABASE: Final = "byok_2"
+DATABASE: Final = "byok_3"
 """Renamed when migrations were edited before the first release: an older demo stays, unused, beside this one."""
 LOG_ORIGIN: Final = "localhost/audit/cell-1"
 """Name of the quick start's log; nobody outside this machine knows it."""

@@ -18,7 +18,6 @@ CREATE TABLE audit_entry (
   CONSTRAINT audit_entry_pkey PRIMARY KEY (idx)
 ) PARTITION BY RANGE (idx);
 ALTER TABLE audit_entry ALTER COLUMN leaf SET STORAGE EXTERNAL;
-CREATE INDEX audit_entry_idx ON audit_entry (idx) WITH (fillfactor = 100);
 CREATE INDEX audit_entry_event ON audit_entry (event_id);
 INSERT INTO audit_logstate (id, size, waiting, beat_at, sequencer, lag_ms, fault, partition_rows, pruned_to)
 VALUES (1, 0, 0, now(), '', 0, '', 10000000, 0);
@@ -133,7 +132,8 @@ class Migration(migrations.Migration):
         TenantTable(
             "Entry",
             grants={APP: "SELECT", STAFF: "SELECT", SEQUENCER: "SELECT, INSERT", AUDITOR: "SELECT", READER: "SELECT"},
-            key=("tenant_id", "tseq", "idx"),
+            key=("tenant_id", "tseq"),
+            position="idx",
         ),
         TenantTable(
             "DataKey",

@@ -6,17 +6,24 @@ import json
 from typing import TYPE_CHECKING, Any, Final
 
 from django.urls import reverse
+from django.utils.html import format_html
 from django.utils.translation import gettext as _
 
 from audit import labels, selectors
 from audit.models import Outcome
+from audit.personal import State
+from byok_portal.ui.wording import word_moment
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
     from audit.labels import Subject
     from audit.models import Entry
+    from audit.personal import Personal
 
+_DELIVERIES: Final = ("lease", "broker", "decision")
+"""The detail of a use names its way of delivery, with the version that it gave."""
+DASH: Final = "\N{EN DASH}"
 _PRIVATE: Final = ("label", "address", "user_agent")
 
 
@@ -60,7 +67,7 @@ def network_of(detail: Mapping[str, Any], private: Mapping[str, Any] | None) -> 
     return f"{address} ({network})" if address and network else address or network
 
 
-def facts_of(entry: Entry, row: Mapping[str, Any], private: Mapping[str, Any] | None) -> list[tuple[str, Any]]:
+def facts_of(entry: Entry, row: Mapping[str, Any], personal: Personal, *, slug: str) -> list[tuple[str, Any]]:
     """Everything of one entry, in words."""
     facts: list[tuple[str, Any]] = [
         (_("Actor"), f"{row['actor_label']} ({entry.actor_kind})"),
@@ -72,7 +79,7 @@ def facts_of(entry: Entry, row: Mapping[str, Any], private: Mapping[str, Any] | 
         (_("Request id"), entry.body.get("req") or str(entry.event_id)),
     ]
     facts += [(_word(name), _value(value)) for name, value in detail_of(entry).items()]
-    return facts + _private_facts(_visible(entry, private))
+    return facts + _personal_facts(entry, personal, slug=slug)
 
 
 def _visible(entry: Entry, private: Mapping[str, Any] | None) -> Mapping[str, Any] | None:
@@ -82,12 +89,34 @@ def _visible(entry: Entry, private: Mapping[str, Any] | None) -> Mapping[str, An
     return {name: value for name, value in private.items() if name not in _PRIVATE}
 
 
-def _private_facts(private: Mapping[str, Any] | None) -> list[tuple[str, Any]]:
-    if private is None:
-        return [(_("Personal data"), _("Erased; the entry keeps its salted hash."))]
+def _personal_facts(entry: Entry, personal: Personal, *, slug: str) -> list[tuple[str, Any]]:
+    if personal.state != State.KEPT:
+        return [(_("Personal data"), _word_loss(personal, slug=slug))]
+    private = _visible(entry, personal.data) or {}
     names = [*_PRIVATE, *(name for name in private if name not in _PRIVATE)]
     words = {"label": _("Shown as"), "address": _("Address"), "user_agent": _("User agent")}
     return [(words.get(name, _word(name)), private[name]) for name in names if private.get(name)]
+
+
+def _word_loss(personal: Personal, *, slug: str) -> Any:
+    """Why there is nothing to read, truthfully: gone is said only of what is gone."""
+    if personal.state == State.SEALED:
+        return _("Sealed. It cannot be opened here: this process has no key file.")
+    if personal.state == State.ABSENT:
+        return _("None is kept: it could not be sealed when this was recorded, or it was erased a moment ago.")
+    if personal.state == State.SHREDDED:
+        text = _("Erased on %(day)s, when the tenant's keys were shredded.")
+        return text % {"day": word_moment(personal.shredded_at) if personal.shredded_at else DASH}
+    erasure = personal.erasure
+    if erasure is None:
+        return _("Erased; the entry keeps its salted hash.")
+    names = labels.find_labels([(erasure.actor_kind, erasure.actor_id)])
+    who = names.get((erasure.actor_kind, erasure.actor_id)) or f"{erasure.actor_kind} {erasure.actor_id}"
+    words = {"day": word_moment(erasure.occurred_at), "who": who}
+    text = _("Erased on %(day)s by %(who)s; the entry keeps its salted hash.") % words
+    url = reverse("audit:detail", args=[slug, erasure.event_id])
+    link = _("Entry %(number)s records it") % {"number": erasure.tseq}
+    return format_html('{} <a class="link" href="{}">{}</a>', text, url, link)
 
 
 def _code(entry: Entry, detail: Mapping[str, Any]) -> str:
@@ -111,6 +140,6 @@ def uses_of(entries: Sequence[Entry], *, slug: str) -> list[dict[str, Any]]:
     """Uses of a key, as its page lists them."""
     shown = []
     for entry, row in zip(entries, rows_of(entries, slug=slug), strict=True):
-        delivery = detail_of(entry).get("delivery", "")
+        delivery = next((name for name in _DELIVERIES if name in entry.detail), "")
         shown.append({**row, "at": entry.occurred_at, "consumer": row["actor_label"], "delivery": delivery})
     return shown

@@ -71,20 +71,28 @@ class TenantTable(_SqlOperation):
 
     `grants`: role to privileges, such as `{APP: "SELECT, INSERT", STAFF: "SELECT"}`; every other right is revoked.
     Every role but `byok_app` sees all tenants, through its grants. `key`: the columns of the primary key; the first
-    is the tenant, which is `id` in the tenant table itself.
+    is the tenant, which is `id` in the tenant table itself. `position`: the column that is the primary key instead,
+    where all tenants' rows stand in one order that no tenant chooses; `key` is then a plain index.
     """
 
-    def __init__(self, name: str, *, grants: dict[str, str], key: tuple[str, ...] = ("tenant_id", "id")) -> None:
+    def __init__(
+        self, name: str, *, grants: dict[str, str], key: tuple[str, ...] = ("tenant_id", "id"), position: str = ""
+    ) -> None:
         super().__init__(name)
         self.grants = grants
         self.key = key
+        self.position = position
 
     def deconstruct(self) -> tuple[str, list[Any], dict[str, Any]]:
-        return type(self).__name__, [self.name], {"grants": self.grants, "key": self.key}
+        position = {"position": self.position} if self.position else {}
+        return type(self).__name__, [self.name], {"grants": self.grants, "key": self.key, **position}
 
     def forwards(self, table: str) -> Iterable[str]:
         columns = ", ".join(f'"{column}"' for column in self.key)
-        yield f'ALTER TABLE "{table}" DROP CONSTRAINT "{table}_pkey", ADD PRIMARY KEY ({columns})'
+        primary = f'"{self.position}"' if self.position else columns
+        yield f'ALTER TABLE "{table}" DROP CONSTRAINT "{table}_pkey", ADD PRIMARY KEY ({primary})'
+        if self.position:
+            yield f'CREATE INDEX "{table}_tenant" ON "{table}" ({columns})'
         yield f'ALTER TABLE "{table}" ENABLE ROW LEVEL SECURITY, FORCE ROW LEVEL SECURITY'
         own = f'"{self.key[0]}" = {BOUND}'
         yield f'CREATE POLICY tenant ON "{table}" TO {APP} USING ({own}) WITH CHECK ({own})'
@@ -96,6 +104,8 @@ class TenantTable(_SqlOperation):
             yield f'GRANT {privileges} ON "{table}" TO {role}'
 
     def backwards(self, table: str) -> Iterable[str]:
+        if self.position:
+            yield f'DROP INDEX "{table}_tenant"'
         for policy in ("tenant", "maintenance", *self._others):
             yield f'DROP POLICY {policy} ON "{table}"'
 

@@ -236,11 +236,11 @@ def _record(
     decision: Decision,
     call: dict[str, str] | None = None,
 ) -> UUID:
-    # Uses are most of the log, so nothing is said twice: the chain tells which grant was live.
+    # Uses are most of the log, so nothing is said twice: the chain tells which grant was live, and the way of delivery
+    # names the version that it gave (`"lease":3`; 0 for none).
     detail: dict[str, Any] = {
         "scope": _known_scope(loaded, request.scope),
-        "delivery": request.delivery.value,
-        "version": decision.version or 0,
+        request.delivery.value: decision.version or 0,
         **({"network": decision.network} if decision.network else {}),
         **((call or {}) if decision.allowed else {"code": decision.code.value}),
     }

@@ -40,7 +40,8 @@ NOON = datetime(2026, 1, 2, 12, tzinfo=UTC)
 
 @pytest.fixture(autouse=True)
 def at_the_end_of_the_log(django_db_setup: None) -> Iterator[None]:
-    """Other tests leave entries; what a test counts are its own."""
+    """Other tests leave entries, and events that wait; what a test counts are its own."""
+    number_all()
     call_command("readers", "--once")
     yield
     connections[ALIAS].close()
@@ -51,6 +52,10 @@ def write(admin: psycopg.Connection, tenant: UUID, bodies: Sequence[dict[str, An
     for body in bodies:
         event = new_id()
         admin.execute(inbox.INSERT, [event, tenant, inbox.text(inbox.document(event, **body))])
+    number_all()
+
+
+def number_all() -> None:
     sequencer = Sequencer()
     while sequencer.run_once():
         pass

@@ -25,6 +25,7 @@ TENANT_COLUMN: Final = {"tenants_tenant": "id"}
 
 UNIQUE_WITHOUT_TENANT: Final = {
     ("tenants_tenant", ("slug",)): "an address of the whole installation; only staff choose one",
+    ("audit_entry", ("idx",)): "a position in the one log; only the sequencer gives one out",
 }
 CIPHERTEXT: Final = {"keys_material": {APP}, "keys_tenantkey": {APP}, "audit_datakey": {APP, STAFF}}
 """Tables of sealed material and wrapped keys: who may have any right on them."""
