@@ -1,15 +1,16 @@
-"""One entry per tenant and day, also when nothing happened: a trail whose tail was withheld then shows its age."""
+"""One entry per chain and day, also when nothing happened: a trail whose tail was withheld then shows its age."""
 
 from __future__ import annotations
 
+from datetime import UTC, datetime, time
 from typing import TYPE_CHECKING, Final
 
 from django.db import connections
-from django.utils import timezone
 
 from audit.services.recording import Target, append
-from byok_portal.boundary import actors, binding
+from byok_portal.boundary import binding
 from byok_portal.boundary.identifiers import PLATFORM
+from byok_portal.boundary.models import Pulse
 from byok_portal.boundary.operations import Absent, operation
 from byok_portal.boundary.permissions import Permission
 from byok_portal.errors import Conflict
@@ -23,6 +24,7 @@ if TYPE_CHECKING:
     from byok_portal.boundary.actors import Actor
 
 BATCH: Final = 500
+_PULSE: Final = "audit.heartbeat"
 
 
 @operation(
@@ -33,12 +35,15 @@ BATCH: Final = 500
     api=Absent("the clock writes it"),
 )
 def beat(*, actor: Actor, day: date) -> None:
-    """Write the bound tenant's heartbeat of a day. Raises Conflict when it is written, or the tenant is gone."""
-    due = Tenant.objects.filter(id=binding.get_tenant()).exclude(state=TenantState.OFFBOARDED)
-    if not due.exclude(heartbeat_on__gte=day).update(heartbeat_on=day):
+    """Write the heartbeat of a day into the bound chain, a tenant's or the platform's own.
+
+    Raises Conflict when it is written, or the tenant is gone.
+    """
+    tenant_id = binding.get_tenant()
+    if not (_claim_platform(day) if tenant_id == PLATFORM else _claim(tenant_id, day)):
         message = "the heartbeat of this day is written"
         raise Conflict(message)
-    append(actor=actor, action="audit.heartbeat", target=Target("tenant", binding.get_tenant()), detail={})
+    append(actor=actor, action="audit.heartbeat", target=Target("tenant", tenant_id), detail={})
 
 
 def list_due(day: date, limit: int = BATCH) -> list[UUID]:
@@ -48,15 +53,12 @@ def list_due(day: date, limit: int = BATCH) -> list[UUID]:
         return [row[0] for row in cursor.fetchall()]
 
 
-def beat_all() -> int:
-    """Write every missing heartbeat of today; returns how many. Two workers at once write each one once."""
-    day, written = timezone.now().date(), 0
-    while due := list_due(day):
-        for tenant_id in due:
-            try:
-                with binding.bind_tenant(tenant_id):
-                    beat(actor=actors.worker(PLATFORM), day=day)
-                written += 1
-            except Conflict:
-                continue
-    return written
+def _claim(tenant_id: UUID, day: date) -> bool:
+    due = Tenant.objects.filter(id=tenant_id).exclude(state=TenantState.OFFBOARDED)
+    return bool(due.exclude(heartbeat_on__gte=day).update(heartbeat_on=day))
+
+
+def _claim_platform(day: date) -> bool:
+    start = datetime.combine(day, time.min, tzinfo=UTC)
+    _, created = Pulse.objects.get_or_create(name=_PULSE, defaults={"beat_at": start})
+    return created or bool(Pulse.objects.filter(name=_PULSE, beat_at__lt=start).update(beat_at=start))

@@ -10,8 +10,11 @@ from django.db import connections
 from django.utils import timezone
 
 from audit.selectors import Filters, search
+from byok_portal.boundary import binding
+from byok_portal.boundary.identifiers import PLATFORM
+from byok_portal.boundary.models import Pulse
 from tenants.models import Tenant
-from tenants.services import heartbeats
+from tenants.tasks import beat_hearts
 
 if TYPE_CHECKING:
     from tests.world import Cast, World
@@ -27,20 +30,35 @@ def test_each_tenant_gets_one_heartbeat_a_day_however_many_workers_write(world: 
     casts = [world.tenant(), world.tenant()]
 
     def work() -> None:
-        heartbeats.beat_all()
+        beat_hearts()
         connections.close_all()
 
     with ThreadPoolExecutor(2) as pool:
         for running in [pool.submit(work) for _ in range(2)]:
             running.result(60)
     assert [hearts(world, cast) for cast in casts] == [1, 1]
-    assert heartbeats.beat_all() == 0
+    assert beat_hearts() == 0
 
 
 def test_the_next_day_brings_the_next_heartbeat(world: World) -> None:
     cast = world.tenant()
-    heartbeats.beat_all()
+    beat_hearts()
     with world.inside(cast):
         Tenant.objects.filter(id=cast.id).update(heartbeat_on=timezone.now().date() - timedelta(days=1))
-    heartbeats.beat_all()
+    beat_hearts()
     assert hearts(world, cast) == 2
+
+
+def test_the_platforms_own_chain_has_its_heartbeat_too(world: World) -> None:
+    def count() -> int:
+        world.sequence()
+        with binding.bind_tenant(PLATFORM), binding.reading():
+            return len(search(Filters(action="audit.heartbeat"), limit=1000))
+
+    beat_hearts()
+    before = count()
+    beat_hearts()
+    assert count() == before > 0
+    Pulse.objects.filter(name="audit.heartbeat").update(beat_at=timezone.now() - timedelta(days=1))
+    beat_hearts()
+    assert count() == before + 1
