@@ -24,11 +24,10 @@ import psycopg
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from audit.notes import Signer  # noqa: E402
+from byok_portal import environment  # noqa: E402
 from byok_portal.boundary.identifiers import new_id  # noqa: E402
 from byok_portal.quickstart import roles, state  # noqa: E402
 from byok_portal.quickstart.postgres import Cluster  # noqa: E402
-from keys.wrappers.local import generate_key_file  # noqa: E402
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -77,23 +76,10 @@ def prepare(admin_url: str) -> str:
     with psycopg.connect(admin_url, autocommit=True) as admin:
         admin.execute(f"DROP DATABASE IF EXISTS {name} WITH (FORCE)")
     roles.set_up(admin_url, name=name, passwords=passwords)
-    folder = Path(tempfile.mkdtemp(prefix="byok-bench-"))
-    generate_key_file(folder / "keys.txt")
-    key = Signer.generate("bench.example/audit/cell-1")
-    state.write_private(folder / "log-key.txt", key.text.reveal_text())
     os.environ.update(
-        {
-            **roles.login_urls(admin_url, name=name, passwords=passwords),
-            "SECRET_KEY": secrets.token_urlsafe(48),
-            "BYOK_KEY_FILE": str(folder / "keys.txt"),
-            "BYOK_LOG_KEY_FILE": str(folder / "log-key.txt"),
-            "BYOK_LOG_PIN_FILE": str(folder / "pin.json"),
-            "BYOK_LOG_VKEY": key.vkey,
-            "BASE_URL": "http://localhost:8000",
-            "DJANGO_SETTINGS_MODULE": "byok_portal.settings",
-            "LOG_LEVEL": "WARNING",
-        }
+        environment.throwaway(admin_url, name=name, passwords=passwords, origin="bench.example/audit/cell-1")
     )
+    os.environ.update({"DJANGO_SETTINGS_MODULE": "byok_portal.settings", "LOG_LEVEL": "WARNING"})
     command = [sys.executable, "manage.py", "migrate", "--database", "owner", "--verbosity", "0"]
     subprocess.run(command, cwd=ROOT, check=True)
     return admin_url.rsplit("/", 1)[0] + f"/{name}"

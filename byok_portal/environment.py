@@ -6,16 +6,15 @@ import json
 import os
 import secrets
 import sys
-from typing import TYPE_CHECKING, Any, Final
+import tempfile
+from pathlib import Path
+from typing import Any, Final
 
 from audit.notes import Signer
 from byok_portal.boundary.secrets import Secret
 from byok_portal.quickstart import roles, state
 from byok_portal.quickstart.postgres import Cluster
 from keys.wrappers.local import generate_key_file
-
-if TYPE_CHECKING:
-    from pathlib import Path
 
 DATABASE: Final = "byok_3"
 """Renamed when migrations were edited before the first release: an older demo stays, unused, beside this one."""
@@ -38,13 +37,27 @@ def load(*, prepare: bool) -> None:
     # The port is chosen anew when another program took it while the portal was down.
     settings |= roles.login_urls(server.admin_url(), name=DATABASE, passwords=settings["passwords"])
     settings["BASE_URL"] = f"http://localhost:{os.environ.get('BYOK_PORT', '8000')}"
-    settings |= _log_settings(_settings_file().parent)
+    settings |= _log_settings(_settings_file().parent, LOG_ORIGIN)
     settings["STATIC_ROOT"] = str(state.state_folder("static"))
     for name, value in settings.items():
         if isinstance(value, str):
             os.environ.setdefault(name, value)
     # The servers' commands use relative paths, and a newcomer may call from any folder.
     os.chdir(state.CHECKOUT)
+
+
+def throwaway(admin_url: str, *, name: str, passwords: dict[str, str], origin: str) -> dict[str, str]:
+    """Settings of a portal that lives no longer than its process, for tests and benchmarks: own keys and own log."""
+    folder = Path(tempfile.mkdtemp(prefix="byok-"))
+    generate_key_file(folder / "keys.txt")
+    return {
+        **roles.login_urls(admin_url, name=name, passwords=passwords),
+        "SECRET_KEY": secrets.token_urlsafe(48),
+        "BYOK_KEY_FILE": str(folder / "keys.txt"),
+        "EMAIL_URL": f"filemail://{folder}",
+        "BASE_URL": "http://localhost:8000",
+        **_log_settings(folder, origin),
+    }
 
 
 def _prepare(server: Cluster) -> dict[str, Any]:
@@ -74,12 +87,12 @@ def _make() -> dict[str, Any]:
     return settings
 
 
-def _log_settings(folder: Path) -> dict[str, str]:
+def _log_settings(folder: Path, origin: str) -> dict[str, str]:
     """The log's own key, made once; in production it lies on the sequencer's host alone (docs/operations.md)."""
     key_file = folder / "log-key.txt"
     with state.locked(folder):
         if not key_file.exists():
-            state.write_private(key_file, f"{Signer.generate(LOG_ORIGIN).text.reveal_text()}\n")
+            state.write_private(key_file, f"{Signer.generate(origin).text.reveal_text()}\n")
     return {
         "BYOK_LOG_KEY_FILE": str(key_file),
         "BYOK_LOG_PIN_FILE": str(folder / "log-pin.json"),

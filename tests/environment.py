@@ -6,16 +6,12 @@ Loaded by `-p tests.environment`. Tests run as the plain run-time role; the supe
 from __future__ import annotations
 
 import os
-import secrets
 import subprocess
 import sys
-import tempfile
-from pathlib import Path
 
-from audit.notes import Signer
+from byok_portal import environment
 from byok_portal.quickstart import roles, state
 from byok_portal.quickstart.postgres import Cluster
-from keys.wrappers.local import generate_key_file
 
 WORKER = os.environ.get("PYTEST_XDIST_WORKER", "main")
 DATABASE = f"byok_test_{WORKER}"
@@ -29,22 +25,11 @@ def prepare() -> None:
         cluster.start()
         os.environ["BYOK_TEST_ADMIN_URL"] = cluster.admin_url()
     admin_url = os.environ["BYOK_TEST_ADMIN_URL"]
-    folder = Path(tempfile.mkdtemp(prefix="byok-test-"))
-    generate_key_file(folder / "keys.txt")
-    log_key = Signer.generate("portal.example/audit/test")
-    state.write_private(folder / "log-key.txt", log_key.text.reveal_text())
     os.environ.update(
         {
-            **roles.login_urls(admin_url, name=DATABASE, passwords=PASSWORDS),
-            "SECRET_KEY": secrets.token_urlsafe(48),
-            "BYOK_KEY_FILE": str(folder / "keys.txt"),
-            "BYOK_LOG_KEY_FILE": str(folder / "log-key.txt"),
-            "BYOK_LOG_PIN_FILE": str(folder / "log-pin.json"),
-            "BYOK_LOG_VKEY": log_key.vkey,
+            **environment.throwaway(admin_url, name=DATABASE, passwords=PASSWORDS, origin="portal.example/audit/test"),
             "BYOK_CHECKPOINT_SECONDS": "0.2",
-            "EMAIL_URL": f"filemail://{folder}",
             "BYOK_JOB_LEASE_SECONDS": "2",
-            "BASE_URL": "http://localhost:8000",
             "ALLOWED_HOSTS": "localhost,127.0.0.1,testserver",
             "CONN_MAX_AGE": "0",
             "LOG_LEVEL": "INFO",
