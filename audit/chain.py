@@ -67,27 +67,11 @@ def build_leaf(*, tenant: UUID, seq: int, prev: bytes, body: Mapping[str, Any]) 
     if seq < 1 or len(prev) != len(GENESIS) or (seq == 1) != (prev == GENESIS):
         message = "a leaf has a number from 1 and the 32-byte hash of the leaf before it"
         raise InvalidInput(message, field="prev")
-    leaf = canonicalise(
-        {
-            "body": body,
-            "prev": base64.b64encode(prev).decode("ascii"),
-            "seq": seq,
-            "tenant": str(tenant),
-            "v": _LEAF_FORMAT,
-        },
-        depth_max=_LEAF_DEPTH_MAX,
-    )
-    if len(leaf) > LEAF_MAX_BYTES:
-        message = "an audit entry has at most 65535 bytes"
-        raise InvalidInput(message, code="entry_too_long", field="body")
-    return leaf
+    return leaf_of(tenant=tenant, seq=seq, prev=prev, body=canonicalise(body).decode())
 
 
 def leaf_of(*, tenant: UUID | str, seq: int, prev: bytes, body: str) -> bytes:
-    """The leaf around a body that is known to be canonical: what `build_leaf` returns, without writing it anew.
-
-    Raises InvalidInput for one that is too long.
-    """
+    """The leaf around a body that is known to be canonical. Raises InvalidInput for one that is too long."""
     link = base64.b64encode(prev).decode("ascii")
     leaf = f'{{"body":{body},"prev":"{link}","seq":{seq},"tenant":"{tenant}","v":{_LEAF_FORMAT}}}'.encode()
     if len(leaf) > LEAF_MAX_BYTES:
