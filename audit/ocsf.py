@@ -57,6 +57,9 @@ _MANAGED: Final[dict[str, tuple[int, str, int]]] = {
     "key.resumed": (13, "Resume", 2),
     "key.rotated": (3, "Update", 1),
     "key.rotation_finished": (3, "Update", 1),
+    "key.rolled_back": (3, "Update", 2),
+    "key.brownout_set": (12, "Suspend", 1),
+    "key.brownout_ended": (13, "Resume", 1),
     "key.revoked": (4, "Delete", 2),
     "key.withdrawn": (4, "Delete", 1),
     "key.upstream_called": (3, "Update", 1),
@@ -78,7 +81,10 @@ _MANAGED: Final[dict[str, tuple[int, str, int]]] = {
     "provider.added": (1, "Create", 1),
     "provider.edited": (3, "Update", 2),
     "audit.pruned": (4, "Delete", 3),
+    "audit.reopened": (OTHER, "Opened under a new name after a loss", 4),
     "audit.personal_data_erased": (4, "Delete", 3),
+    "audit.exported": (2, "Read", 2),
+    "audit.saved": (2, "Read", 2),
 }
 _MEANINGS: Final[dict[str, Meaning]] = {
     **{action: Meaning(ENTITY_MANAGEMENT, *meaning) for action, meaning in _MANAGED.items()},

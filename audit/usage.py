@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Final
 from django.db.models import Max, Sum
 from django.utils import timezone
 
-from audit.models import UsageDay
+from audit.models import UsageDay, UsageVersion
 from byok_portal.boundary import binding
 
 if TYPE_CHECKING:
@@ -61,6 +61,16 @@ class ScopeUsage:
     denied: int
 
 
+@dataclass(frozen=True, slots=True)
+class VersionUsage:
+    """The allowed uses of one version by one consumer, and the newest of them."""
+
+    version: int
+    consumer_id: UUID
+    uses: int
+    last_at: datetime
+
+
 def count_uses() -> TenantUsage:
     """The bound tenant's uses of the last thirty days."""
     first = _first_day()
@@ -100,6 +110,12 @@ def usage_of(key_id: UUID) -> list[ScopeUsage]:
         for row in last
     ]
     return sorted(rows, key=lambda row: row.last_at, reverse=True)
+
+
+def find_versions(key_id: UUID) -> list[VersionUsage]:
+    """Who used which version of the key, newest use first; as far as the reader has come (at most a minute behind)."""
+    rows = UsageVersion.objects.filter(tenant_id=binding.get_tenant(), key_id=key_id).order_by("-last_at")
+    return [VersionUsage(row.version, row.consumer_id, row.uses, row.last_at) for row in rows]
 
 
 def _list_days() -> QuerySet[UsageDay]:

@@ -71,5 +71,17 @@ def words_of(body: Mapping[str, Any]) -> set[int]:
     }
 
 
+DELIVERIES: Final = ("lease", "broker", "decision")
+
+
+def delivery_of(detail: Mapping[str, Any]) -> tuple[str, int]:
+    """(way of delivery, version) of a use; ("", 0) when the detail is not of a use, version 0 when none was given."""
+    for name in DELIVERIES:
+        version = detail.get(name)
+        if type(version) is int:
+            return name, version
+    return "", 0
+
+
 def _quoted(text: str) -> str:
     return json.dumps(text, ensure_ascii=False)

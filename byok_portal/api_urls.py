@@ -8,12 +8,13 @@ from drf_spectacular.views import SpectacularJSONAPIView
 from audit.api import erasures, proofs
 from audit.api import views as audit
 from byok_portal import api_docs
-from keys.api import uses
+from keys.api import draining, uses
 from keys.api import views as keys
 from tenants.api import views as tenants
 
 _T = "tenants/<str:tenant>/"
 _K = f"{_T}keys/<str:key>/"
+_V = f"{_K}versions/<int:number>/"
 _C = f"{_T}consumers/<str:consumer>/"
 
 urlpatterns = [
@@ -38,7 +39,11 @@ urlpatterns = [
     path(_K, keys.KeyDetail.as_view(), name="key"),
     path(f"{_K}proof/", keys.KeyProof.as_view(), name="key-proof"),
     path(f"{_K}versions/", keys.KeyVersions.as_view(), name="key-versions"),
-    path(f"{_K}versions/<int:number>/revoke/", keys.KeyVersionRevoke.as_view(), name="key-version-revoke"),
+    path(f"{_V}users/", draining.KeyVersionUsers.as_view(), name="key-version-users"),
+    path(f"{_V}revoke/", draining.KeyVersionRevoke.as_view(), name="key-version-revoke"),
+    path(f"{_V}roll-back/", draining.KeyVersionRollBack.as_view(), name="key-version-roll-back"),
+    path(f"{_V}brownout/", draining.KeyVersionBrownout.as_view(), name="key-version-brownout"),
+    path(f"{_V}brownout/end/", draining.KeyVersionBrownoutEnd.as_view(), name="key-version-brownout-end"),
     path(f"{_K}activate/", keys.KeyActivate.as_view(), name="key-activate"),
     path(f"{_K}suspend/", keys.KeySuspend.as_view(), name="key-suspend"),
     path(f"{_K}resume/", keys.KeyResume.as_view(), name="key-resume"),

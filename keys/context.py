@@ -23,11 +23,12 @@ SELECT t.state AS tenant_state,
        c.id AS consumer_id, c.environment AS consumer_environment,
        (c.state = 'active' AND k.revoked_at IS NULL AND k.expires_at > clock_timestamp()) AS consumer_live,
        y.id AS key_id, y.name AS key_name, y.state AS key_state, y.environment, y.custody, y.scopes, y.ends_on,
-       y.provider_id,
+       y.suspends_at, y.provider_id,
        g.id AS grant_id, g.state AS grant_state, g.scopes AS grant_scopes, g.deliveries, g.networks, g."window",
        g.rate_per_minute, g.starts_at, g.expires_at,
        (SELECT jsonb_agg(jsonb_build_array(v.id, v.number, v.state, d.state,
-                         extract(epoch FROM v.expires_at), extract(epoch FROM v.drain_until)))
+                         extract(epoch FROM v.expires_at), extract(epoch FROM v.drain_until),
+                         extract(epoch FROM v.dark_from), extract(epoch FROM v.dark_until)))
           FROM keys_keyversion v
           LEFT JOIN keys_tenantkey d ON d.tenant_id = v.tenant_id AND d.purpose = 'secret' AND d.version = v.dek_version
          WHERE v.tenant_id = y.tenant_id AND v.key_id = y.id AND v.state <> 'destroyed') AS versions
@@ -109,6 +110,7 @@ def _key(row: dict[str, Any]) -> KeyFacts | None:
         scopes=frozenset(row["scopes"]),
         deliveries=frozenset(Delivery),
         ends_at=end_of(row["ends_on"]),
+        suspends_at=row["suspends_at"],
     )
 
 
@@ -148,9 +150,11 @@ def _versions(stored: Any) -> list[tuple[UUID, VersionFacts]]:
                 data_key=DataKeyState(data_key) if data_key else None,
                 expires_at=_moment(expires),
                 drain_until=_moment(drains),
+                dark_from=_moment(dark_from),
+                dark_until=_moment(dark_until),
             ),
         )
-        for version_id, number, state, data_key, expires, drains in rows
+        for version_id, number, state, data_key, expires, drains, dark_from, dark_until in rows
     ]
 
 

@@ -53,6 +53,7 @@ class Code(StrEnum):
     KEY_REVOKED = "key_revoked"
     KEY_COMPROMISED = "key_compromised"
     NO_USABLE_VERSION = "no_usable_version"
+    VERSION_BROWNOUT = "version_brownout"
     DATA_KEY_UNAVAILABLE = "data_key_unavailable"
     KEY_EXPIRED = "key_expired"
     GRANT_NOT_STARTED = "grant_not_started"
@@ -104,6 +105,7 @@ _ANSWERS: Final[dict[Code, tuple[int, str]]] = {
     Code.KEY_REVOKED: (403, "The key is revoked."),
     Code.KEY_COMPROMISED: (403, "The key is compromised and can never be used again."),
     Code.NO_USABLE_VERSION: (403, "The key has no version that can be used."),
+    Code.VERSION_BROWNOUT: (403, "This version is off for a rehearsal of its end. Move to the current version."),
     Code.DATA_KEY_UNAVAILABLE: (403, "The data key that seals this version is revoked or shredded."),
     Code.KEY_EXPIRED: (403, "The key has expired."),
     Code.GRANT_NOT_STARTED: (403, "The grant has not started."),
@@ -112,10 +114,7 @@ _ANSWERS: Final[dict[Code, tuple[int, str]]] = {
     Code.SCOPE_NOT_GRANTED: (403, "The scope is not granted to this consumer on this key."),
     Code.CALL_NOT_ALLOWED: (403, "No scope allows this call."),
     Code.ENVIRONMENT_MISMATCH: (403, "The key, the consumer and the request are not of one environment."),
-    Code.NETWORK_NOT_ALLOWED: (
-        403,
-        "The caller's address is in no network that the key and the grant allow.",
-    ),
+    Code.NETWORK_NOT_ALLOWED: (403, "The caller's address is in no network that the key and the grant allow."),
     Code.OUTSIDE_WINDOW: (403, "The key cannot be used at this time of the week."),
     Code.RATE_EXCEEDED: (429, "The grant's rate is used up for now."),
     Code.DELIVERY_NOT_PERMITTED: (403, "This way of delivery is not permitted."),
@@ -177,19 +176,27 @@ def _is_draining(version: VersionFacts, now: datetime) -> bool:
     return drains and not has_come(version.drain_until, now)
 
 
+def _is_dark(version: VersionFacts, now: datetime) -> bool:
+    """Of a draining version only: one that is current again is never dark."""
+    draining = version.state == VersionState.SUPERSEDED
+    return draining and has_come(version.dark_from, now) and not has_come(version.dark_until, now)
+
+
 def _check_tenant(case: _Case) -> Code | None:
     return None if case.tenant_state == TenantState.ACTIVE else Code.TENANT_NOT_ACTIVE
 
 
 def _check_key_state(case: _Case) -> Code | None:
     if case.key.state == KeyState.ACTIVE:
-        return None
+        return Code.KEY_SUSPENDED if has_come(case.key.suspends_at, case.now) else None
     return _KEY_CODES.get(case.key.state, Code.KEY_NOT_ACTIVE)
 
 
 def _check_version(case: _Case) -> Code | None:
     if case.version is None:
         return Code.NO_USABLE_VERSION
+    if _is_dark(case.version, case.now):
+        return Code.VERSION_BROWNOUT
     data_key = case.version.data_key
     # Material that is not sealed here needs no data key; one that is named must be able to open all the same.
     unsealed = data_key is None and case.key.custody in (Custody.REFERENCED, Custody.VERIFIER)

@@ -36,17 +36,23 @@ class KeyFacts:
     networks: tuple[str, ...] = ()
     window: Window | None = None
     ends_at: datetime | None = None
+    suspends_at: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class VersionFacts:
-    """One version. `data_key` is the state of the data key that seals it; None when no data key does."""
+    """One version. `data_key` is the state of the data key that seals it; None when no data key does.
+
+    From `dark_from` until `dark_until` a draining version is refused, so that whoever still uses it is found.
+    """
 
     number: int
     state: VersionState
     data_key: DataKeyState | None
     expires_at: datetime | None = None
     drain_until: datetime | None = None
+    dark_from: datetime | None = None
+    dark_until: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 __all__ = [
     "GRANT_TRANSITIONS",
     "VERSION_TRANSITIONS",
+    "ClockReason",
     "Custody",
     "DataKeyState",
     "Delivery",
@@ -57,6 +58,14 @@ class GrantState(StrEnum):
     ACTIVE = "active"
     EXPIRED = "expired"
     REVOKED = "revoked"
+
+
+class ClockReason(StrEnum):
+    """Why the clock suspends a key when nobody acts."""
+
+    OVERDUE = "overdue"
+    NO_OWNER = "no_owner"
+    NOT_RECERTIFIED = "not_recertified"
 
 
 class DataKeyState(StrEnum):
@@ -109,7 +118,8 @@ VERSION_TRANSITIONS: Final[Mapping[VersionState, frozenset[VersionState]]] = Map
         _V.VERIFIED: frozenset({_V.ACTIVE, _V.REVOKED, _V.COMPROMISED, _V.DESTROYED}),
         _V.ACTIVE: _AFTER_LIVE | {_V.SUSPENDED},
         _V.SUSPENDED: _AFTER_LIVE | {_V.ACTIVE},
-        _V.SUPERSEDED: frozenset({_V.REVOKED, _V.COMPROMISED}),
+        # Back to active: a rotation that is rolled back while the old version still drains.
+        _V.SUPERSEDED: frozenset({_V.ACTIVE, _V.REVOKED, _V.COMPROMISED}),
         _V.REVOKED: frozenset({_V.COMPROMISED, _V.DESTROYED}),
         _V.EXPIRED: frozenset({_V.COMPROMISED, _V.DESTROYED}),
         _V.COMPROMISED: frozenset({_V.DESTROYED}),

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 from byok_portal.boundary.jobs import RetryLater, Running, job
 from byok_portal.errors import Conflict
-from keys.services import lifecycle, offboarding, rotation, upstream
+from keys.services import draining, lifecycle, offboarding, rotation, upstream
 
 _LAST = 1
+STILL_DRAINING = "still_draining"
 
 
 @job(lifecycle.REVOKE_UPSTREAM)
@@ -21,11 +22,12 @@ def revoke_upstream(running: Running) -> None:
 
 @job(rotation.FINISH_DRAIN)
 def finish_drain(running: Running) -> None:
-    """End a version whose drain window is over, unless a person did already."""
+    """End a version whose drain window is over, unless a person did already or it was rolled back."""
     try:
-        rotation.end_drain(actor=running.actor, version_id=running.subject_id)
-    except Conflict:
-        return
+        draining.end_drain(actor=running.actor, version_id=running.subject_id)
+    except Conflict as conflict:
+        if conflict.code == STILL_DRAINING:
+            raise RetryLater(conflict.code, seconds=draining.seconds_left(running.subject_id)) from None
 
 
 @job(offboarding.ADVANCE)

@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from audit import labels
-from tenants.models import Consumer, Tenant, User
+from tenants.models import Consumer, Membership, Tenant, User
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -16,7 +16,7 @@ MOST_CHOICES: Final = 500
 
 def install() -> None:
     """Called once when the app is ready."""
-    labels.install("person", _people)
+    labels.install("person", _people, choices=_person_choices)
     labels.install("staff", labels.always("Platform staff"))
     labels.install("worker", labels.always("Background worker"))
     labels.install("consumer", _consumers, choices=_consumer_choices)
@@ -38,3 +38,12 @@ def _tenants(identifiers: Collection[UUID]) -> dict[UUID, str]:
 def _consumer_choices() -> list[tuple[str, str]]:
     rows = Consumer.objects.order_by("name").values_list("id", "name")[:MOST_CHOICES]
     return [(str(identifier), name) for identifier, name in rows]
+
+
+def _person_choices() -> list[tuple[str, str]]:
+    members = Membership.objects.select_related("user").order_by("user__name", "user__email")[:MOST_CHOICES]
+    return [(str(each.user_id), _word_person(each.user)) for each in members]
+
+
+def _word_person(user: User) -> str:
+    return f"{user.name} ({user.email})" if user.name else user.email

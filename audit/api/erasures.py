@@ -20,14 +20,21 @@ class EraseBody(serializers.Serializer[Any]):
 
     kind = serializers.ChoiceField(choices=erasure.KINDS)
     id = serializers.UUIDField()
+    reason = serializers.ChoiceField(choices=erasure.REASONS, required=False, default="")
+    note = serializers.CharField(required=False, default="", max_length=erasure.NOTE_MAX)
 
 
 class ErasureBody(serializers.Serializer[Any]):
-    """`count`: of how many events the personal data was erased. The entries stay, and still verify."""
+    """`count`: of how many events the personal data was erased. The entries stay, and still verify.
+
+    `waiting`: events of the tenant that had no number yet and could not be told to be the subject's: erase again in a
+    few seconds to cover them.
+    """
 
     kind = serializers.CharField()
     id = serializers.UUIDField()
     count = serializers.IntegerField()
+    waiting = serializers.IntegerField()
     audit_id = serializers.UUIDField()
 
 
@@ -49,5 +56,11 @@ class Erasures(PortalView):
         body = EraseBody(data=request.data)
         body.is_valid(raise_exception=True)
         values = body.validated_data
-        done = erasure.erase(actor=self.actor, kind=values["kind"], subject_id=values["id"])
+        done = erasure.erase(
+            actor=self.actor,
+            kind=values["kind"],
+            subject_id=values["id"],
+            reason=values["reason"],
+            note=values["note"],
+        )
         return Response(ErasureBody(done).data, status=201)

@@ -4,17 +4,21 @@ from __future__ import annotations
 
 import base64
 import json
+from datetime import UTC, datetime
+from http import HTTPStatus
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from django.urls import reverse
 from django.utils.translation import gettext as _
 
-from audit import labels, selectors
+from audit import labels, personal, proofs, selectors
 from audit.chain import leaf_hash
 from audit.pages import presentation, proving, saving
+from audit.pages.erasing import erase_url
 from audit.pages.filtering import FilterForm, paging_of
 from byok_portal.boundary.pages import TenantPage
 from byok_portal.boundary.permissions import Permission
+from byok_portal.errors import IntegrityError
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -26,6 +30,7 @@ if TYPE_CHECKING:
     from audit.selectors import Filters
 
 PAGE: Final = 50
+_HELD: Final = (personal.State.KEPT, personal.State.SEALED)
 
 
 class ListPage(TenantPage):
@@ -41,15 +46,17 @@ class ListPage(TenantPage):
         found = _page(form.filters(), paging_of(request.GET)) if is_valid else ([], False, False)
         rows, more_newer, more_older = found
         here = reverse("audit:list", args=[self.place.slug])
-        head = selectors.find_head()
+        head, pruned = selectors.find_head(), selectors.find_pruned_head()
         context: dict[str, Any] = {
             "crumbs": [(_("Audit log"), "")],
             "rows": presentation.rows_of(rows, slug=self.place.slug),
             "pager": _pager(rows, form.query, newer=more_newer, older=more_older, last=head.tseq if head else 0),
+            "pruned": pruned.tseq if pruned else 0,
             "errors": form.messages,
             "is_filtered": bool(form.query) or not is_valid,
             "clear_url": here,
             "export_url": reverse("audit:export", args=[self.place.slug]),
+            "erase_url": reverse("audit:erase", args=[self.place.slug]) if self.permits(Permission.AUDIT_ERASE) else "",
             **saving.links(self.place.slug, form.query),
             **form.context,
         }
@@ -84,26 +91,46 @@ class DetailPage(TenantPage):
     section: ClassVar[str] = "audit"
 
     def get(self, request: HttpRequest, event: UUID) -> HttpResponse:  # Django's signature
-        """What was recorded, and the exact bytes that the chain hashes."""
-        entry = selectors.get_entry(event)
-        private = selectors.find_private([entry.event_id]).get(entry.event_id)
+        """What was recorded, and the exact bytes that the chain hashes. Raises NotFound for an unknown event."""
+        try:
+            entry = proofs.find_receipt(event)
+        except IntegrityError as error:
+            return self._wait(event, status=error.status)
+        return self._show(entry) if entry else self._wait(event)
+
+    def _show(self, entry: Entry) -> HttpResponse:
+        slug, kept = self.place.slug, personal.find_personal(entry)
+        hashed = leaf_hash(entry.leaf.encode())
         names = labels.find_labels([(entry.actor_kind, entry.actor_id), (entry.target_kind, entry.target_id)])
-        row = presentation.row_of(entry, names, private, slug=self.place.slug)
+        row = presentation.row_of(entry, names, kept.data, slug=slug)
         context = {
-            "crumbs": [
-                (_("Audit log"), reverse("audit:list", args=[self.place.slug])),
-                (str(entry.tseq), ""),
-            ],
+            "crumbs": [(_("Audit log"), reverse("audit:list", args=[slug])), (str(entry.tseq), "")],
             "entry": row,
-            "facts": presentation.facts_of(entry, row, private),
+            "facts": presentation.facts_of(entry, row, kept, slug=slug),
             "leaf": entry.leaf,
-            "hash": base64.b64encode(leaf_hash(entry.leaf.encode())).decode(),
+            "hash": base64.b64encode(hashed).decode(),
+            "hash_hex": hashed.hex(),
             "previous_hash": json.loads(entry.leaf)["prev"],
             "newer_url": self._neighbour(entry, 1),
             "older_url": self._neighbour(entry, -1),
-            **proving.proof_context(entry, slug=self.place.slug),
+            "erase_url": self._erase_url(entry.event_id) if kept.state in _HELD else "",
+            **proving.proof_context(entry, slug=slug),
         }
         return self.render("audit/detail.html", context)
+
+    def _wait(self, event: UUID, *, status: int = 200) -> HttpResponse:
+        """An event without a number; with a status of failure, one that should have it by now."""
+        context = {
+            "is_late": status != HTTPStatus.OK,
+            "crumbs": [(_("Audit log"), reverse("audit:list", args=[self.place.slug])), (_("Waiting"), "")],
+            "event_id": event,
+            "recorded_at": datetime.fromtimestamp((event.int >> 80) / 1000, UTC),
+            "erase_url": self._erase_url(event),
+        }
+        return self.render("audit/waiting.html", context, status=status)
+
+    def _erase_url(self, event: UUID) -> str:
+        return erase_url(self.place.slug, "event", event) if self.permits(Permission.AUDIT_ERASE) else ""
 
     def _neighbour(self, entry: Entry, step: int) -> str:
         event_id = selectors.find_neighbour(entry, step)

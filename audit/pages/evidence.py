@@ -12,9 +12,11 @@ from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
-from audit import exports, proofs
+from audit import exports, proofs, selectors
 from audit.api.proofs import download
+from audit.models import Entry
 from audit.pages.proving import attach
+from audit.services import disclosing
 from byok_portal.boundary import binding
 from byok_portal.boundary.pages import TenantPage
 from byok_portal.boundary.permissions import Permission
@@ -26,6 +28,9 @@ if TYPE_CHECKING:
 
 VERIFIER: Final = Path(__file__).resolve().parents[1] / "byok_verify" / "byok_verify.py"
 COMMAND: Final = "python3 byok_verify.py EXPORT.zip --log-key log.vkey"
+SAMPLE: Final = 200
+"""Newest entries whose mean length stands for all of them; the rest of the ZIP has about `FIXED` bytes."""
+FIXED: Final = 4096
 _COVERED: Final = "SELECT tseq FROM audit_entry WHERE tenant_id = %s AND idx < %s ORDER BY tseq DESC LIMIT 1"
 
 
@@ -67,10 +72,10 @@ class ExportPage(TenantPage):
         return self._show(ExportForm())
 
     def post(self, request: HttpRequest) -> HttpResponse:
-        """Stream the ZIP; changes nothing. A head that this log did not sign is named on the form."""
+        """Record the export and stream the ZIP. A head that this log did not sign is named on the form."""
         form = ExportForm(request.POST, request.FILES)
         if form.is_valid():
-            export = self.attempt(form, lambda: _prepare(form.cleaned_data["kept"]))
+            export = self.attempt(form, lambda: disclosing.export(actor=self.actor, kept=form.cleaned_data["kept"]))
             if export is not None:
                 answer: Any = download(export)
                 return answer  # type: ignore[no-any-return]  # a streamed answer is an HttpResponseBase
@@ -78,12 +83,15 @@ class ExportPage(TenantPage):
             return self._show(form, status=self.status if self.problem else 422)
 
     def _show(self, form: ExportForm, *, status: int = 200) -> HttpResponse:
-        slug, checkpoint = self.place.slug, proofs.find_checkpoint()
-        count = _count(checkpoint)
+        slug, pruned, checkpoint = self.place.slug, selectors.find_pruned_head(), proofs.find_checkpoint()
+        after = pruned.tseq if pruned else 0
+        count = _count(checkpoint, after)
         context: dict[str, Any] = {
             "crumbs": [(_("Audit log"), reverse("audit:list", args=[slug])), (_("Export"), "")],
             "form": form,
             "count": count,
+            "bytes": _estimate(count, after),
+            "pruned": after,
             "checkpoint": checkpoint if count else None,
             "keys": settings.LOG_VKEY.strip(),
             "witness_keys": settings.WITNESS_VKEY.strip(),
@@ -105,16 +113,18 @@ class VerifierFile(TenantPage):
         return attach(VERIFIER.read_bytes(), "byok_verify.py", "text/x-python; charset=utf-8")
 
 
-def _prepare(kept: str) -> exports.Export:
-    with binding.reading():
-        return exports.prepare(kept=kept)
-
-
-def _count(checkpoint: Checkpoint | None) -> int:
-    """How many entries of the tenant the checkpoint covers: their numbers have no gaps."""
+def _count(checkpoint: Checkpoint | None, after: int) -> int:
+    """How many entries of the tenant that are there the checkpoint covers: their numbers have no gaps."""
     if checkpoint is None:
         return 0
     with connections[binding.get_alias()].cursor() as cursor:
         cursor.execute(_COVERED, [binding.get_tenant(), checkpoint.size])
         row = cursor.fetchone()
-    return int(row[0]) if row else 0
+    return int(row[0]) - after if row else 0
+
+
+def _estimate(count: int, after: int) -> int:
+    """About how many bytes the ZIP will have; for people, never for a header."""
+    newest = Entry.objects.filter(tenant_id=binding.get_tenant(), tseq__lte=after + count).order_by("-tseq")
+    lengths = [len(leaf.encode()) + 1 for leaf in newest.values_list("leaf", flat=True)[:SAMPLE]]
+    return FIXED + count * sum(lengths) // max(1, len(lengths))

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
+from datetime import datetime
 from typing import TYPE_CHECKING, Any, Final
 
 from django.urls import reverse
@@ -12,6 +14,7 @@ from django.utils.translation import gettext as _
 from audit import labels, selectors
 from audit.models import Outcome
 from audit.personal import State
+from audit.words import delivery_of
 from byok_portal.ui.wording import word_moment
 
 if TYPE_CHECKING:
@@ -21,8 +24,6 @@ if TYPE_CHECKING:
     from audit.models import Entry
     from audit.personal import Personal
 
-_DELIVERIES: Final = ("lease", "broker", "decision")
-"""The detail of a use names its way of delivery, with the version that it gave."""
 DASH: Final = "\N{EN DASH}"
 _PRIVATE: Final = ("label", "address", "user_agent")
 
@@ -78,7 +79,7 @@ def facts_of(entry: Entry, row: Mapping[str, Any], personal: Personal, *, slug: 
         # The first event of a request goes by the request's own id and does not repeat it.
         (_("Request id"), entry.body.get("req") or str(entry.event_id)),
     ]
-    facts += [(_word(name), _value(value)) for name, value in detail_of(entry).items()]
+    facts += [(_word(name), _value(name, value)) for name, value in detail_of(entry).items()]
     return facts + _personal_facts(entry, personal, slug=slug)
 
 
@@ -132,14 +133,19 @@ def _word(name: str) -> str:
     return name.replace("_", " ").capitalize()
 
 
-def _value(value: object) -> str:
-    return ", ".join(map(str, value)) if isinstance(value, list) else str(value)
+def _value(name: str, value: object) -> Any:
+    if isinstance(value, list):
+        return ", ".join(map(str, value))
+    if isinstance(value, str) and name.endswith("_at"):
+        with contextlib.suppress(ValueError):  # what is no time is shown as it is
+            return datetime.fromisoformat(value)
+    return value.replace("_", " ").capitalize() if name == "reason" and isinstance(value, str) else str(value)
 
 
 def uses_of(entries: Sequence[Entry], *, slug: str) -> list[dict[str, Any]]:
     """Uses of a key, as its page lists them."""
     shown = []
     for entry, row in zip(entries, rows_of(entries, slug=slug), strict=True):
-        delivery = next((name for name in _DELIVERIES if name in entry.detail), "")
+        delivery, _ = delivery_of(entry.detail)
         shown.append({**row, "at": entry.occurred_at, "consumer": row["actor_label"], "delivery": delivery})
     return shown

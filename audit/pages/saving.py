@@ -15,6 +15,7 @@ from django.urls import reverse
 from audit import labels, selectors
 from audit.pages import presentation
 from audit.pages.filtering import FilterForm
+from audit.services import disclosing
 from byok_portal.boundary import binding
 from byok_portal.boundary.pages import TenantPage
 from byok_portal.boundary.permissions import Permission
@@ -48,17 +49,19 @@ class SavePage(TenantPage):
 
     permission: ClassVar[Permission] = Permission.AUDIT_READ
     section: ClassVar[str] = "audit"
-    http_method_names = ["get", "head"]
+    http_method_names = ["get"]  # no HEAD: who takes the list along is recorded
     ending: ClassVar[str]
     content_type: ClassVar[str]
     first: ClassVar[str] = ""
 
     def get(self, request: HttpRequest) -> HttpResponse:
-        """Stream what the filters admit, newest first."""
+        """Record it, and stream what the filters admit, newest first."""
         form = FilterForm(request.GET, keys=labels.list_choices("key"), consumers=labels.list_choices("consumer"))
         if not form.is_valid():
             return HttpResponseRedirect(f"{reverse('audit:list', args=[self.place.slug])}?{request.GET.urlencode()}")
-        pieces = stream(self.place.tenant_id, form.filters(), self.write, first=self.first)
+        filters = form.filters()
+        upto = disclosing.save(actor=self.actor, filters=filters, ending=self.ending)
+        pieces = stream(self.place.tenant_id, filters, self.write, upto=upto, first=self.first)
         response: Any = StreamingHttpResponse(pieces, content_type=self.content_type)
         response["Content-Disposition"] = f'attachment; filename="audit-{self.place.slug}.{self.ending}"'
         return response  # type: ignore[no-any-return]  # a streamed answer is an HttpResponseBase
@@ -94,12 +97,12 @@ class SaveTable(SavePage):
 
 
 def stream(
-    tenant_id: UUID, filters: Filters, write: Callable[[list[Entry]], str], *, first: str = ""
+    tenant_id: UUID, filters: Filters, write: Callable[[list[Entry]], str], *, upto: int, first: str = ""
 ) -> Iterator[bytes]:
     """The file in pieces of one batch; binds the tenant itself, because it runs when the door has closed."""
     if first:
         yield first.encode()
-    older_than: int | None = None
+    older_than = upto + 1
     while True:
         with binding.bind_tenant(tenant_id), binding.reading():
             entries = selectors.search(filters, older_than=older_than, limit=BATCH)

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from django.urls import path
 
-from audit.pages import entries, evidence, proving, saving
+from audit.pages import entries, erasing, evidence, proving, saving
 
 app_name = "audit"
 urlpatterns = [
     path("", entries.ListPage.as_view(), name="list"),
     path("export/", evidence.ExportPage.as_view(), name="export"),
     path("export/byok_verify.py", evidence.VerifierFile.as_view(), name="verifier"),
+    path("erase/", erasing.ErasePage.as_view(), name="erase"),
     path("save.csv", saving.SaveTable.as_view(), name="save-csv"),
     path("save.jsonl", saving.SaveLines.as_view(), name="save-jsonl"),
     path("<uuid:event>/entry.json", proving.EntryFile.as_view(), name="entry-file"),

@@ -9,7 +9,8 @@ from django.contrib import admin
 from django.urls import path
 
 from byok_portal.boundary.staff import bind_form
-from keys.models import Grant, Key, choices_of
+from keys.models import Grant, Key
+from keys.models.words import choices_of
 from keys.services import grants
 from keys.states import GrantState, KeyState, RevocationReason
 from tenants.admin.consumers import ConsumerAdmin

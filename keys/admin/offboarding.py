@@ -13,7 +13,8 @@ from django.utils import timezone
 from byok_portal.boundary.identifiers import parse_id
 from byok_portal.boundary.staff import ANSWERABLE, StaffAdmin, bind_form
 from keys import selectors
-from keys.models import Grant, Key, KeyVersion, UpstreamStatus, choices_of
+from keys.models import Grant, Key, KeyVersion, UpstreamStatus
+from keys.models.words import choices_of
 from keys.services import offboarding
 from keys.states import GrantState, RevocationReason, VersionState
 from tenants.admin.filters import TenantFilter

@@ -72,6 +72,8 @@ class VersionBody(serializers.ModelSerializer[KeyVersion]):
             "verified_at",
             "activated_at",
             "drain_until",
+            "dark_from",
+            "dark_until",
             "ended_at",
             "end_reason",
             "exposure",

@@ -135,15 +135,6 @@ class KeyVersions(PortalView):
         return self.once(rotate)
 
 
-class KeyVersionRevoke(PortalView):
-    """End the draining version of a rotation now."""
-
-    @describe("key_finish_rotation", answer=bodies.VersionBody, problems=WRITES)
-    def post(self, request: Request, tenant: str, key: str, number: int) -> Response:
-        found = self.read(selectors.get_key, key)
-        return Response(bodies.VersionBody(rotation.finish(actor=self.actor, key_id=found.id, number=number)).data)
-
-
 class KeyChange(PortalView):
     """Base of the one-word changes of a key: parse the body, call the operation, answer with the key."""
 

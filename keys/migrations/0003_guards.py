@@ -18,7 +18,7 @@ _VERSION = {
     "verified": ["active", "compromised", "destroyed", "revoked"],
     "active": [*_LIVE, "suspended"],
     "suspended": [*_LIVE, "active"],
-    "superseded": ["compromised", "revoked"],
+    "superseded": ["active", "compromised", "revoked"],
     "revoked": ["compromised", "destroyed"],
     "expired": ["compromised", "destroyed"],
     "compromised": ["destroyed"],

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, Final, NamedTuple
 
 from django.urls import reverse
+from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from byok_portal.boundary.permissions import Permission
@@ -66,10 +67,31 @@ def list_actions(
         if key.state in offer.states and permits(offer.permission) and not (offer.name == "rotate" and draining)
     ]
     if draining is not None and permits(Permission.KEY_ROTATE):
-        url = reverse("keys:finish-rotation", args=[slug, key.slug, draining.number])
-        label = _("Finish rotation")
-        found.insert(0, {"name": "finish", "label": label, "icon": "check", "danger": False, "url": url})
+        found[:0] = _list_drain_actions(key, draining, slug=slug)
     return found
+
+
+def _list_drain_actions(key: Key, draining: KeyVersion, *, slug: str) -> list[dict[str, Any]]:
+    now = timezone.now()
+    is_set = draining.dark_until is not None and draining.dark_until > now
+    offers = [
+        ("finish", "finish-rotation", _("Finish rotation"), "check"),
+        ("end-brownout", "end-brownout", _("End the brownout"), "play")
+        if is_set
+        else ("brownout", "brownout", _("Rehearse the end"), "pause"),
+    ]
+    if draining.drain_until is not None and draining.drain_until > now and key.state == KeyState.ACTIVE:
+        offers.append(("roll-back", "roll-back", _("Roll back"), "undo-2"))
+    return [
+        {
+            "name": name,
+            "label": label,
+            "icon": icon,
+            "danger": False,
+            "url": reverse(f"keys:{page}", args=[slug, key.slug, draining.number]),
+        }
+        for name, page, label, icon in offers
+    ]
 
 
 def split_primary(found: list[dict[str, Any]]) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:

@@ -12,8 +12,9 @@ from audit.pages.presentation import uses_of
 from audit.selectors import list_uses
 from byok_portal.boundary.pages import TenantPage
 from byok_portal.boundary.permissions import Permission
-from keys import selectors
+from keys import selectors, usage
 from keys.pages import actions, presentation
+from keys.pages.draining import list_standings
 from keys.pages.evidence import word_evidence, word_method
 from keys.services.catalogue import entry_of
 from keys.states import Custody, GrantState, KeyState
@@ -59,6 +60,7 @@ class DetailPage(TenantPage):
             "notices": _notices(found, proof),
             "due": presentation.due_of(found, newest, draining),
             "proof": self._proof(found, proof, entry),
+            "drain": _drain(draining) if draining is not None and found.state not in selectors.ENDED_KEYS else None,
             "versions": [presentation.version_of(version, entry.name) for version in versions],
             "scopes": _scopes(found, entry),
             "grants": self._grants(found),
@@ -122,6 +124,21 @@ class DetailPage(TenantPage):
         log = reverse("audit:list", args=[self.place.slug])
         uses = uses_of(list_uses(key.id, USES), slug=self.place.slug)
         return {"uses": uses, "uses_url": f"{log}?action=key.used&key={key.id}"}
+
+
+def _drain(version: KeyVersion) -> dict[str, Any]:
+    """The rotation that is under way: where each consumer is, and whom a brownout has named."""
+    now = timezone.now()
+    is_dark = version.dark_from is not None and version.dark_until is not None and version.dark_until > now
+    return {
+        "number": version.number,
+        "until": version.drain_until,
+        "users": list_standings(version),
+        "dark_from": version.dark_from,
+        "dark_until": version.dark_until,
+        "is_dark": is_dark,
+        "refused": usage.list_refused(version),
+    }
 
 
 def _notices(key: Key, proof: Proof | None) -> list[dict[str, str]]:

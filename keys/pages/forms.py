@@ -112,6 +112,45 @@ class RegisterForm(forms.Form):
         self.order_fields(["name", "environment", "endpoint", *parameters])
 
 
+class FinishForm(forms.Form):
+    """Ending a version that is still in use."""
+
+    force = forms.BooleanField(
+        required=False, label=_("End it although it is in use"), help_text=_("Calls that ask for it will fail.")
+    )
+    note = forms.CharField(
+        required=False,
+        max_length=500,
+        label=_("Why"),
+        widget=forms.Textarea(attrs={"rows": 2}),
+    )
+
+
+class ReasonNoteForm(forms.Form):
+    """Why, in the person's own words."""
+
+    note = forms.CharField(max_length=500, label=_("Why"), widget=forms.Textarea(attrs={"rows": 2}))
+
+
+class BrownoutForm(forms.Form):
+    """When and for how long the old version is off."""
+
+    aliases: ClassVar[dict[str, str]] = {"starts_at": "delay"}
+
+    delay = forms.TypedChoiceField(
+        coerce=int,
+        label=_("Begins"),
+        choices=[(0, _("Now")), (60, _("In an hour")), (1440, _("In a day"))],
+        initial=0,
+    )
+    minutes = forms.TypedChoiceField(
+        coerce=int,
+        label=_("For"),
+        choices=[(5, _("5 minutes")), (15, _("15 minutes")), (30, _("30 minutes")), (60, _("An hour"))],
+        initial=5,
+    )
+
+
 class RotateForm(forms.Form):
     """The successor of a key's current version."""
 

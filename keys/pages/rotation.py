@@ -1,18 +1,16 @@
-"""Rotating a key, and ending the drain of its old version early. The new secret is wrapped on arrival."""
+"""Rotating a key. The new secret is wrapped on arrival. What follows for the old version is in `draining`."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from django.contrib import messages
-from django.forms import Form
 from django.shortcuts import redirect
 from django.utils.decorators import method_decorator
 from django.utils.translation import gettext as _
-from django.utils.translation import gettext_lazy, ngettext
+from django.utils.translation import gettext_lazy
 from django.views.decorators.debug import sensitive_post_parameters
 
-from byok_portal import errors
 from byok_portal.boundary import binding
 from byok_portal.ui.options import list_options
 from keys import selectors
@@ -20,7 +18,6 @@ from keys.pages import changes, picker, presentation
 from keys.pages.forms import RotateForm, take_secret
 from keys.services import rotation
 from keys.services.catalogue import entry_of
-from keys.states import VersionState
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
@@ -102,63 +99,3 @@ def _current(key: Key, current: KeyVersion | None) -> dict[str, Any] | None:
         "ending": presentation.ending_of(current),
         "grants": len(changes.list_affected(key)),
     }
-
-
-class FinishPage(changes.KeyPage):
-    """Ends the draining version now."""
-
-    operation: ClassVar[str] = "key.finish_rotation"
-
-    def get(self, request: HttpRequest, key: str, number: int) -> HttpResponse:  # Django's signature
-        """What ends."""
-        found = self.load(key)
-        return self._answer(found, self._version(found, number), Form())
-
-    def post(self, request: HttpRequest, key: str, number: int) -> HttpResponse:
-        """End it."""
-        found, form = self.load(key), Form(request.POST)
-        version = self._version(found, number)
-        done = self.attempt(form, lambda: rotation.finish(actor=self.actor, key_id=found.id, number=version.number))
-        if done is None:
-            return self._answer(found, version, form, status=self.status)
-        text = _("Version %(number)s is revoked here. Its row says what the provider confirms.")
-        messages.success(request, text % {"number": version.number})
-        return redirect(self.url_of(found))
-
-    def _version(self, key: Key, number: int) -> KeyVersion:
-        with binding.reading():
-            # Small enough for the column, whatever the address says.
-            version = selectors.list_versions(key.id).filter(number=min(number, 2**31 - 1)).first()
-        if version is None:
-            raise errors.NotFound
-        return version
-
-    def _answer(self, key: Key, version: KeyVersion, form: Form, *, status: int = 200) -> HttpResponse:
-        drains = version.state == VersionState.SUPERSEDED
-        with binding.reading():
-            affected = changes.list_affected(key) if drains else []
-        names = {"number": version.number, "provider": key.provider.name}
-        context = {
-            "crumbs": self.trail(key, _("Finish rotation")),
-            "title": _("End version %(number)s of %(name)s") % {"number": version.number, "name": key.name},
-            "lede": ngettext(
-                "%(n)d consumer may still be using it.",
-                "%(n)d consumers may still be using it.",
-                len(affected),
-            )
-            % {"n": len(affected)},
-            "danger": True,
-            "effects": [
-                {"level": "danger", "text": _("Version %(number)s is refused from now on.") % names},
-                {
-                    "level": "",
-                    "text": _("%(provider)s is asked to end it; its row says what was confirmed.") % names,
-                },
-                {"level": "ok", "text": _("The current version keeps working.")},
-            ],
-            "affected": affected,
-            "form": form,
-            "submit_label": _("End version %(number)s") % names,
-            "cancel_url": self.url_of(key),
-        }
-        return self.render("keys/confirm.html", context, status=status)

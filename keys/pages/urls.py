@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path
 
-from keys.pages import detail, grants, lifecycle, listing, registration, rotation
+from keys.pages import detail, draining, grants, lifecycle, listing, registration, rotation
 
 app_name = "keys"
 _KEY = "keys/<slug:key>/"
@@ -21,7 +21,10 @@ urlpatterns = [
     path(f"{_KEY}compromise/", lifecycle.CompromisePage.as_view(), name="compromise"),
     path(f"{_KEY}withdraw/", lifecycle.WithdrawPage.as_view(), name="withdraw"),
     path(f"{_KEY}rotate/", rotation.RotatePage.as_view(), name="rotate"),
-    path(f"{_KEY}versions/<int:number>/finish/", rotation.FinishPage.as_view(), name="finish-rotation"),
+    path(f"{_KEY}versions/<int:number>/finish/", draining.FinishPage.as_view(), name="finish-rotation"),
+    path(f"{_KEY}versions/<int:number>/roll-back/", draining.RollBackPage.as_view(), name="roll-back"),
+    path(f"{_KEY}versions/<int:number>/brownout/", draining.BrownoutPage.as_view(), name="brownout"),
+    path(f"{_KEY}versions/<int:number>/brownout/end/", draining.EndBrownoutPage.as_view(), name="end-brownout"),
     path(f"{_KEY}grant/", grants.GrantPage.as_view(), name="grant"),
     path(f"{_KEY}grants/<uuid:grant>/end/", grants.EndPage.as_view(), name="grant-end"),
     path("consumers/<slug:consumer>/end/", grants.EndConsumerPage.as_view(), name="consumer-end"),

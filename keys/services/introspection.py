@@ -14,6 +14,7 @@ from byok_portal.boundary import binding
 from byok_portal.boundary.operations import Absent, operation
 from byok_portal.boundary.permissions import Permission
 from keys.models import Key, KeyVersion
+from keys.restrictions import has_come
 from keys.services import custody
 from keys.services.versions import is_expired
 from keys.states import KeyState, VersionState
@@ -69,12 +70,13 @@ def _find(plaintext: Secret) -> KeyVersion | None:
 
 def _is_live(version: KeyVersion) -> bool:
     now = timezone.now()
-    draining = (
-        version.state == VersionState.SUPERSEDED and version.drain_until is not None and now < version.drain_until
-    )
+    draining = version.state == VersionState.SUPERSEDED and version.drain_until is not None
+    draining = draining and not has_come(version.drain_until, now)
+    dark = has_come(version.dark_from, now) and not has_come(version.dark_until, now)
     return (
         tenants.get_tenant().state == TenantState.ACTIVE
         and version.key.state == KeyState.ACTIVE
-        and (version.state == VersionState.ACTIVE or draining)
+        and not has_come(version.key.suspends_at, now)
+        and (version.state == VersionState.ACTIVE or (draining and not dark))
         and not is_expired(version.key, version, at=now)
     )

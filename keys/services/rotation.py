@@ -1,4 +1,7 @@
-"""Rotating a key: the successor is proven, then becomes current while the old version drains. The key's id stays."""
+"""Rotating a key: the successor is proven, then becomes current while the old version drains. The key's id stays.
+
+What happens to the old version afterwards is in `draining`.
+"""
 
 from __future__ import annotations
 
@@ -10,11 +13,10 @@ from django.utils import timezone
 
 from audit.services.recording import Target, append
 from byok_portal.boundary import binding, jobs
-from byok_portal.boundary.operations import Absent, commit, operation
+from byok_portal.boundary.operations import commit, operation
 from byok_portal.boundary.permissions import Permission
-from byok_portal.errors import Conflict, NotFound
+from byok_portal.errors import Conflict
 from keys import selectors
-from keys.models import Key, KeyVersion
 from keys.services import lifecycle, probing, versions
 from keys.services.catalogue import entry_of
 from keys.services.registration import append_proven
@@ -27,6 +29,7 @@ if TYPE_CHECKING:
 
     from byok_portal.boundary.actors import Actor
     from byok_portal.boundary.secrets import Secret
+    from keys.models import Key, KeyVersion
     from keys.services.probing import Evidence
 
 MAX_DRAIN_HOURS: Final = 30 * 24
@@ -134,48 +137,3 @@ def _require_rotatable(key: Key) -> int:
             code="still_draining",
         )
     return int(current.number)
-
-
-@operation(
-    "key.finish_rotation",
-    permission=Permission.KEY_ROTATE,
-    events=("key.rotation_finished",),
-    page="keys:finish-rotation",
-    api="api:key-version-revoke",
-)
-def finish(*, actor: Actor, key_id: UUID, number: int) -> KeyVersion:
-    """End the draining version now; a worker then revokes it at the provider. Raises Conflict unless it drains."""
-    key = selectors.lock_key(key_id)
-    version = selectors.list_versions(key.id).filter(number=number).first()
-    if version is None:
-        raise NotFound
-    return _finish(actor, key, version)
-
-
-@operation(
-    "key.end_drain",
-    permission=Permission.JOB_RUN,
-    events=("key.rotation_finished",),
-    page=Absent("the clock ends a drain window; people end one early with key.finish_rotation"),
-    api=Absent("the clock ends a drain window"),
-)
-def end_drain(*, actor: Actor, version_id: UUID) -> KeyVersion | None:
-    """What the worker does when `drain_until` has come. Uses were refused from that moment on already."""
-    version = KeyVersion.objects.get(id=version_id)
-    key = selectors.lock_key(version.key_id)
-    version.refresh_from_db()
-    return _finish(actor, key, version)
-
-
-def _finish(actor: Actor, key: Key, version: KeyVersion) -> KeyVersion:
-    if version.state != VersionState.SUPERSEDED:
-        raise Conflict(f"Version {version.number} is {version.state}; it does not drain.", code="version_state")
-    versions.end(version, reason=RevocationReason.SUPERSEDED)
-    lifecycle.enqueue_upstream(version)
-    append(
-        actor=actor,
-        action="key.rotation_finished",
-        target=Target("key", key.id),
-        detail={"version": version.number, "reason": RevocationReason.SUPERSEDED.value},
-    )
-    return version

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import TYPE_CHECKING
 
 import pytest
@@ -92,3 +93,58 @@ def test_the_api_erases_with_its_own_scope_only(world: World, admin_connection: 
     assert answer.json()["audit_id"] == answer["Audit-Id"] == answer["X-Request-Id"]
     assert body_of(admin_connection, answer.json()["audit_id"])["req"] == ""
     assert sealed_of(admin_connection, event) is None
+
+
+def test_an_event_without_a_number_is_erased_by_its_id(world: World, admin_connection: psycopg.Connection) -> None:
+    cast = world.tenant()
+    world.sequence()
+    event = act(cast)
+    assert erased(cast, "event", event).count == 1
+    assert sealed_of(admin_connection, event) is None
+    world.sequence()
+    with world.inside(cast):
+        assert Entry.objects.filter(event_id=event).exists()
+
+
+def test_what_has_no_number_yet_is_erased_where_the_same_name_acted(
+    world: World, admin_connection: psycopg.Connection
+) -> None:
+    cast = world.tenant()
+    backup = world.actor(cast, cast.backup, "owner")
+    act(cast, backup)
+    world.sequence()
+    theirs, others = act(cast, backup), act(cast)
+    done = erased(cast, "person", cast.backup.pk)
+    assert sealed_of(admin_connection, theirs) is None
+    assert sealed_of(admin_connection, others) is not None
+    assert done.waiting == 1
+    world.sequence()
+    assert erased(cast, "person", cast.backup.pk).waiting == 0
+
+
+def test_an_erasure_walks_every_batch(world: World, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(erasure, "BATCH", 2)
+    cast = world.tenant()
+    backup = world.actor(cast, cast.backup, "owner")
+    events = [act(cast, backup) for _ in range(5)]
+    world.sequence()
+    assert erased(cast, "person", cast.backup.pk).count >= 5
+    assert opened(cast, *events) == {}
+
+
+def test_a_reason_and_a_note_are_recorded_and_only_known_reasons(
+    world: World, admin_connection: psycopg.Connection
+) -> None:
+    cast = world.tenant()
+    event = act(cast)
+    with binding.bind_tenant(cast.id):
+        erase_event = functools.partial(erasure.erase, actor=cast.actor, kind="event", subject_id=event)
+        with pytest.raises(InvalidInput):
+            erase_event(reason="because")
+        with pytest.raises(InvalidInput):
+            erase_event(note="x" * 501)
+        done = erase_event(reason="requested_by_person", note="Ticket 4711")
+    body = body_of(admin_connection, done.audit_id)
+    assert body["detail"] == {"count": 1, "reason": "requested_by_person"}
+    assert "4711" not in str(body)
+    assert opened(cast, done.audit_id)[done.audit_id].data["note"] == "Ticket 4711"

@@ -10,11 +10,13 @@ import subprocess
 import sys
 import zipfile
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 import pytest
 from django.conf import settings
 from django.core.files.uploadedfile import SimpleUploadedFile
 from django.db import connections
+from django.test import Client
 
 from audit.chain import leaf_hash
 from audit.merkle import inclusion_proof, root_of, verify_inclusion
@@ -23,10 +25,13 @@ from audit.notes import SignedNote, open_note, parse_checkpoint, parse_verifiers
 from audit.pages.evidence import VERIFIER
 from audit.pages.proof_drawing import draw_path
 from audit.tlog_proof import parse
+from tests.audit.recordings import body_of as recording_of
 from tests.pages.browser import at, sign_in, text_of
 
 if TYPE_CHECKING:
     from pathlib import Path
+
+    import psycopg
 
     from tests.world import Cast, World
 
@@ -132,6 +137,55 @@ def test_the_export_extends_the_head_that_is_handed_in(world: World, signed: Cas
     pasted = unzip(body_of(browser.post(address, {"since": kept.decode().replace("\n", "\r\n")})))
     for files in (upload, pasted):
         assert json.loads(files["consistency.json"])["old"] == parse(kept.decode()).checkpoint
+
+
+def recorded(admin: psycopg.Connection, audit_id: str) -> dict[str, Any]:
+    """Action, who acted and detail of an event, numbered or not."""
+    body = recording_of(admin, UUID(audit_id))
+    return {"action": body["action"], "actor": body["actor"]["id"], "detail": body["detail"]}
+
+
+def test_an_export_leaves_an_entry_with_its_count_and_checkpoint(
+    world: World, signed: Cast, admin_connection: psycopg.Connection
+) -> None:
+    answer = sign_in(signed.auditor).post(at("audit:export", signed))
+    files = unzip(body_of(answer))
+    head = parse_checkpoint(SignedNote.parse(parse(files["head.tlog-proof"].decode()).checkpoint).body)
+    assert recorded(admin_connection, answer["Audit-Id"]) == {
+        "action": "audit.exported",
+        "actor": str(signed.auditor.pk),
+        "detail": {"count": len(files["entries.jsonl"].splitlines()), "size": head.size},
+    }
+    assert answer["X-Export-Entries"] == str(len(files["entries.jsonl"].splitlines()))
+
+
+def test_an_export_over_the_api_leaves_an_entry_too(
+    world: World, signed: Cast, admin_connection: psycopg.Connection
+) -> None:
+    reader = world.consumer(signed, scopes=("audit:read",))
+    answer = Client(headers=reader.headers).get(f"/api/v1/tenants/{signed.slug}/audit/export/")
+    assert unzip(body_of(answer))["entries.jsonl"]
+    found = recorded(admin_connection, answer["Audit-Id"])
+    assert (found["action"], found["actor"]) == ("audit.exported", str(reader.consumer.id))
+    refused = Client(headers=reader.headers).get(f"/api/v1/tenants/{signed.slug}/audit/export/", {"since": "x"})
+    assert (refused.status_code, "Audit-Id" in refused) == (422, False)
+
+
+def test_a_saved_list_leaves_an_entry_with_its_filters_and_does_not_hold_it(
+    world: World, signed: Cast, admin_connection: psycopg.Connection
+) -> None:
+    browser, last = sign_in(signed.auditor), last_entry(world, signed).tseq
+    query = {"action": "member.joined", "outcome": "allowed"}
+    answer = browser.get(at("audit:save-csv", signed), query)
+    assert recorded(admin_connection, answer["Audit-Id"]) == {
+        "action": "audit.saved",
+        "actor": str(signed.auditor.pk),
+        "detail": {"filters": ["action=member.joined", "outcome=allowed"], "format": "csv", "upto": last},
+    }
+    everything = browser.get(at("audit:save-jsonl", signed))
+    world.sequence()  # numbers the entry of the saving itself before its file is read
+    assert len(body_of(everything).splitlines()) == last
+    assert browser.head(at("audit:save-jsonl", signed)).status_code == 405
 
 
 def test_a_head_of_another_log_is_named_on_the_form(world: World, signed: Cast) -> None:

@@ -109,9 +109,19 @@ BREAKERS: list[tuple[int, str, Code, Breaker]] = [
     (2, "tenant", Code.TENANT_NOT_ACTIVE, lambda c, r: (replace(c, tenant_state=TenantState.SUSPENDED), r)),
     (3, "pending", Code.KEY_NOT_ACTIVE, lambda c, r: (with_key(c, state=KeyState.PENDING), r)),
     (3, "suspended", Code.KEY_SUSPENDED, lambda c, r: (with_key(c, state=KeyState.SUSPENDED), r)),
+    (3, "clock", Code.KEY_SUSPENDED, lambda c, r: (with_key(c, suspends_at=NOW), r)),
     (3, "revoked", Code.KEY_REVOKED, lambda c, r: (with_key(c, state=KeyState.REVOKED), r)),
     (3, "compromised", Code.KEY_COMPROMISED, lambda c, r: (with_key(c, state=KeyState.COMPROMISED), r)),
     (4, "no version", Code.NO_USABLE_VERSION, lambda c, r: (replace(c, versions=()), r)),
+    (
+        4,
+        "brownout",
+        Code.VERSION_BROWNOUT,
+        lambda c, r: (
+            with_versions(c, state=VersionState.SUPERSEDED, drain_until=NOW + SECOND, dark_from=NOW),
+            replace(r, version=3),
+        ),
+    ),
     (
         5,
         "data key",
@@ -226,6 +236,11 @@ def test_a_version_in_any_other_state_is_not_used(state: VersionState) -> None:
         assert decision.code == expected
 
 
+def test_the_clock_suspends_a_key_at_its_moment_with_no_job() -> None:
+    for moment, code in ((NOW + SECOND, Code.ALLOWED), (NOW, Code.KEY_SUSPENDED), (None, Code.ALLOWED)):
+        assert ask(with_key(CONTEXT, suspends_at=moment)).code == code
+
+
 def test_the_draining_version_is_used_only_when_asked_by_number() -> None:
     assert ask(request=replace(REQUEST, version=2)).version == 2
     assert ask().version == 3
@@ -241,6 +256,23 @@ def test_the_draining_version_ends_at_its_moment_with_no_job() -> None:
         decision = ask(replace(CONTEXT, versions=versions), request)
         assert decision.allowed is allowed
         assert decision.code in (Code.ALLOWED, Code.NO_USABLE_VERSION)
+
+
+def test_a_brownout_refuses_the_draining_version_between_its_moments_and_no_other() -> None:
+    request = replace(REQUEST, version=2)
+    moments = [
+        (NOW, NOW + SECOND, Code.VERSION_BROWNOUT),
+        (NOW - SECOND, NOW, Code.ALLOWED),
+        (NOW + SECOND, NOW + 2 * SECOND, Code.ALLOWED),
+        (NOW - SECOND, None, Code.VERSION_BROWNOUT),
+        (None, NOW + SECOND, Code.ALLOWED),
+    ]
+    for start, end, code in moments:
+        dark = replace(DRAINING, dark_from=start, dark_until=end)
+        assert ask(replace(CONTEXT, versions=(VERSION, dark)), request).code == code
+        assert ask(replace(CONTEXT, versions=(VERSION, dark))).version == 3
+    active = replace(VERSION, dark_from=NOW - SECOND, dark_until=NOW + SECOND)
+    assert ask(replace(CONTEXT, versions=(active,))).allowed
 
 
 @pytest.mark.parametrize("asked", [0, 1, 4, -3])

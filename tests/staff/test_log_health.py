@@ -51,6 +51,23 @@ def test_a_fault_of_the_log_stands_first(world: World, admin_connection: psycopg
     assert "No checkpoint is signed root differs Since" in text
 
 
+def test_what_stands_still_is_named(world: World, admin_connection: psycopg.Connection) -> None:
+    client = enter(world)
+    world.tenant()
+    world.sequence()
+    well = client.get(address("audit_logstate_changelist"))
+    admin_connection.execute("UPDATE audit_logstate SET beat_at = now() - interval '1 hour', waiting = 2")
+    try:
+        page = client.get(address("audit_logstate_changelist"))
+    finally:
+        admin_connection.execute("UPDATE audit_logstate SET beat_at = now(), waiting = 0")
+    assert not [text for text in well.context["troubles"] if "Readers" not in text]
+    silent, refused = page.context["troubles"][:2]
+    assert silent.startswith("The sequencer has given no sign of life for 1\xa0hour")
+    assert refused.startswith("Events were refused")
+    assert "All is well" not in text_of(page)
+
+
 def test_log_health_is_for_staff_and_changes_nothing(world: World) -> None:
     cast = world.tenant()
     page = address("audit_logstate_changelist")

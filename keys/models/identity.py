@@ -1,38 +1,18 @@
-"""What exists: providers, keys, their versions and sealed material, scopes, proofs, grants, and tenants' data keys.
-
-Plaintext is in none of them. Ciphertext is in `Material` alone, a table that the staff role has no right on.
-"""
+"""Providers, keys, their versions, sealed material and proofs, and tenants' data keys."""
 
 from __future__ import annotations
 
-from typing import Any, ClassVar
+from typing import ClassVar
 
 from django.conf import settings
 from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
 from byok_portal.boundary.identifiers import new_id
-from keys.states import (
-    Custody,
-    DataKeyState,
-    Environment,
-    GrantState,
-    KeyState,
-    RevocationReason,
-    VersionState,
-)
+from keys.models.words import choices_of, state_check
+from keys.states import ClockReason, Custody, DataKeyState, Environment, KeyState, RevocationReason, VersionState
 from tenants.base import TenantModel, tenant_link
 from tenants.models import SLUG
-
-
-def choices_of(words: Any) -> list[tuple[str, str]]:
-    """The choices of a closed list of words, as people read them."""
-    return [(word.value, word.value.replace("_", " ").capitalize()) for word in words]
-
-
-def state_check(words: Any, name: str) -> models.CheckConstraint:
-    """The column `state` holds a word of the list, whoever writes it."""
-    return models.CheckConstraint(condition=models.Q(state__in=[word.value for word in words]), name=name)
 
 
 class UpstreamStatus(models.TextChoices):
@@ -134,12 +114,19 @@ class Key(TenantModel):
     account_label = models.CharField(max_length=300, blank=True)
     registered_by_id = models.UUIDField()
     next_version = models.PositiveIntegerField(default=1)
+    suspends_at = models.DateTimeField(
+        null=True, blank=True, help_text="When the clock suspends it: uses are refused from then, job or no job."
+    )
+    suspends_for = models.CharField(max_length=30, blank=True, choices=choices_of(ClockReason))
     ended_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
         constraints: ClassVar = [
             models.UniqueConstraint(fields=["tenant", "slug"], name="keys_key_slug"),
             models.CheckConstraint(condition=~models.Q(owner=models.F("backup_owner")), name="keys_key_two_owners"),
+            models.CheckConstraint(
+                condition=models.Q(suspends_at__isnull=True) | ~models.Q(suspends_for=""), name="keys_key_clock"
+            ),
             state_check(KeyState, "keys_key_state"),
         ]
         indexes: ClassVar = [models.Index(fields=["tenant", "-created_at", "-id"], name="keys_key_recent")]
@@ -162,6 +149,8 @@ class KeyVersion(TenantModel):
     verified_at = models.DateTimeField(null=True, blank=True)
     activated_at = models.DateTimeField(null=True, blank=True)
     drain_until = models.DateTimeField(null=True, blank=True)
+    dark_from = models.DateTimeField(null=True, blank=True, help_text="Start of a brownout of the draining version.")
+    dark_until = models.DateTimeField(null=True, blank=True)
     ended_at = models.DateTimeField(null=True, blank=True)
     end_reason = models.CharField(max_length=30, blank=True, choices=choices_of(RevocationReason))
     was_compromised = models.BooleanField(default=False)
@@ -198,6 +187,11 @@ class KeyVersion(TenantModel):
             models.CheckConstraint(
                 condition=~models.Q(state="superseded") | models.Q(drain_until__isnull=False),
                 name="keys_version_drains",
+            ),
+            models.CheckConstraint(
+                condition=models.Q(dark_from__isnull=True, dark_until__isnull=True)
+                | models.Q(dark_until__gt=models.F("dark_from")),
+                name="keys_version_brownout",
             ),
             models.CheckConstraint(
                 condition=~models.Q(state__in=["revoked", "compromised"]) | ~models.Q(end_reason=""),
@@ -245,51 +239,3 @@ class Proof(TenantModel):
 
     def __str__(self) -> str:
         return f"{self.method} of {self.account_label or self.account_id}"
-
-
-class Grant(TenantModel):
-    """A consumer's right on one key: some of its scopes, some deliveries, limits, an end."""
-
-    key = tenant_link("keys.Key")
-    consumer = tenant_link("tenants.Consumer")
-    scopes = ArrayField(models.CharField(max_length=60))
-    deliveries = ArrayField(models.CharField(max_length=10))
-    networks = ArrayField(models.CharField(max_length=49), default=list)
-    window = models.JSONField(null=True, blank=True, help_text="Days and minutes in UTC, or none.")
-    rate_per_minute = models.PositiveIntegerField(null=True, blank=True)
-    starts_at = models.DateTimeField()
-    expires_at = models.DateTimeField()
-    state = models.CharField(max_length=10, choices=choices_of(GrantState), default=GrantState.ACTIVE)
-    reason = models.CharField(max_length=300)
-    granted_by_id = models.UUIDField()
-    ended_at = models.DateTimeField(null=True, blank=True)
-    end_reason = models.CharField(max_length=30, blank=True, choices=choices_of(RevocationReason))
-
-    class Meta:
-        constraints: ClassVar = [
-            models.UniqueConstraint(
-                fields=["tenant", "key", "consumer"],
-                condition=models.Q(state__in=["requested", "active"]),
-                name="keys_grant_one_live",
-            ),
-            models.CheckConstraint(condition=models.Q(expires_at__gt=models.F("starts_at")), name="keys_grant_period"),
-            state_check(GrantState, "keys_grant_state"),
-        ]
-        indexes: ClassVar = [models.Index(fields=["tenant", "consumer"], name="keys_grant_consumer")]
-
-    def __str__(self) -> str:
-        return f"{self.consumer_id} on {self.key_id} ({self.state})"
-
-
-class RateWindow(TenantModel):
-    """How many uses a grant had in one minute; counted in the database, so every process sees the same number."""
-
-    grant = tenant_link("keys.Grant")
-    minute = models.DateTimeField()
-    uses = models.PositiveIntegerField(default=0)
-
-    class Meta:
-        constraints: ClassVar = [models.UniqueConstraint(fields=["tenant", "grant", "minute"], name="keys_rate_once")]
-
-    def __str__(self) -> str:
-        return f"{self.uses} in {self.minute:%H:%M}"
