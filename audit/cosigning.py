@@ -136,8 +136,8 @@ class WitnessClient:
             return conflict.size
         return 0
 
-    def find_last(self, origin: str) -> Checkpoint | None:
-        """The last checkpoint under the witness's own signature, size and root; None when it has none of this log.
+    def find_note(self, origin: str) -> str | None:
+        """The last checkpoint under the witness's own signature, as a note; None when it has none of this log.
 
         From the monitoring path, which other witnesses may serve elsewhere, not at all, or an hour late.
         """
@@ -149,10 +149,14 @@ class WitnessClient:
         text = _text(reply)
         body = text.rpartition("\n\n")[0] + "\n"
         self._verify(text, body)
-        checkpoint = parse_checkpoint(body)
-        if checkpoint.origin != origin:
+        if parse_checkpoint(body).origin != origin:
             raise _forged("it is of another log")
-        return checkpoint
+        return text
+
+    def find_last(self, origin: str) -> Checkpoint | None:
+        """The checkpoint in `find_note`."""
+        note = self.find_note(origin)
+        return parse_checkpoint(SignedNote.parse(note).body) if note is not None else None
 
     def _verify(self, text: str, body: str) -> tuple[SignatureLine, ...]:
         """The witness's lines. Raises IntegrityError unless they are over this body, now."""

@@ -79,6 +79,12 @@ class Endorsements:
     def judge(self, published: Published) -> Verdict:
         """Verify the signatures, and that the columns say what was signed."""
         verdict = Verdict()
+        if published.origin != self.origin:
+            # From before the log was opened anew under this name; its root still counts.
+            if not published.note.startswith(f"{published.origin}\n{published.size}\n"):
+                detail = f"its note is not of the log {published.origin}, as its columns say"
+                verdict.problems.append(("checkpoint_differs", detail))
+            return verdict
         self._last = published.size
         try:
             head = parse_checkpoint(open_note(published.note, self.log_keys).body)

@@ -30,6 +30,7 @@ class FaultKind(StrEnum):
     DUPLICATE = "duplicate"
     ADDED = "added"
     HEAD = "head_differs"
+    UNRECORDED = "removal_unrecorded"
 
 
 @dataclass(frozen=True, slots=True)

@@ -8,11 +8,12 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from django.db import transaction
-from django.http import Http404, HttpResponse
+from django.http import Http404, HttpResponse, HttpResponseNotFound
 from django.views.decorators.http import require_safe
 
 from audit import proofs, tiles, tree
 from audit.merkle import HASH_BYTES
+from audit.models import LogState
 from byok_portal.boundary import binding
 from byok_portal.errors import InvalidInput
 
@@ -40,7 +41,7 @@ def tile(_request: HttpRequest, path: str) -> HttpResponse:
     except InvalidInput:
         raise Http404 from None
     if isinstance(address.level, str):
-        raise Http404
+        return _no_entries()
     with transaction.atomic(using=binding.get_alias()):
         newest = proofs.find_checkpoint()
         there = (newest.size >> (tiles.HEIGHT * address.level)) if newest else 0
@@ -51,3 +52,11 @@ def tile(_request: HttpRequest, path: str) -> HttpResponse:
     if len(data) != address.width * HASH_BYTES:
         raise Http404
     return HttpResponse(data, content_type="application/octet-stream", headers={"Cache-Control": IMMUTABLE})
+
+
+def _no_entries() -> HttpResponse:
+    """C2SP's minimum index, for whoever holds an archive."""
+    with transaction.atomic(using=binding.get_alias()):
+        first = LogState.objects.get().pruned_to
+    text = f"Entries are not served here. Those below index {first} were pruned.\n" if first else "Not served here.\n"
+    return HttpResponseNotFound(text, content_type="text/plain; charset=utf-8")

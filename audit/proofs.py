@@ -5,11 +5,15 @@ Runs inside a transaction of the caller. Formats: C2SP tlog-proof and tlog-check
 
 from __future__ import annotations
 
+import functools
 import time
 from typing import TYPE_CHECKING, Final
 
-from audit import merkle, tree
+from django.conf import settings
+
+from audit import merkle, selectors, tree
 from audit.models import Checkpoint, Entry, PrivateDetail
+from audit.notes import parse_verifiers
 from audit.tlog_proof import Proof
 from byok_portal.boundary import binding
 from byok_portal.errors import IntegrityError, InvalidInput, NotFound
@@ -17,13 +21,27 @@ from byok_portal.errors import IntegrityError, InvalidInput, NotFound
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from django.db.models import QuerySet
+
 PATIENCE_MS: Final = 60_000
 """An event without a number after this long is no longer waiting (its UUIDv7 says when it was made)."""
 
 
 def find_checkpoint() -> Checkpoint | None:
     """The newest published checkpoint; None while nothing was signed."""
-    return Checkpoint.objects.order_by("-size").first()
+    return list_published().first()
+
+
+def list_published() -> QuerySet[Checkpoint]:
+    """Checkpoints of the log whose keys are configured, newest first: one opened anew keeps those of its old name."""
+    found = Checkpoint.objects.order_by("-size")
+    names = _origins(settings.LOG_VKEY)
+    return found.filter(origin__in=names) if names else found
+
+
+@functools.lru_cache(maxsize=4)
+def _origins(keys: str) -> tuple[str, ...]:
+    return tuple({key.name for key in parse_verifiers(keys)}) if keys.strip() else ()
 
 
 def get_checkpoint() -> Checkpoint:
@@ -46,7 +64,7 @@ def find_receipt(event_id: UUID) -> Entry | None:
         return entry
     # Written in the transaction of the event; the inbox itself is nobody's to read.
     if not PrivateDetail.objects.filter(tenant_id=tenant_id, event_id=event_id).exists():
-        raise NotFound
+        raise selectors.make_missing()
     if time.time() * 1000 - (event_id.int >> 80) > PATIENCE_MS:
         message = "This event was committed, but it is not in the log: it was removed before it got its number."
         raise IntegrityError(message, code="entry_missing")

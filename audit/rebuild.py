@@ -10,17 +10,23 @@ import json
 import time
 from dataclasses import dataclass, field
 from datetime import datetime
-from enum import StrEnum
 from typing import TYPE_CHECKING, Any, Final
 
 from django.db import connections, transaction
 
 from audit.chain import leaf_hash
+from audit.comparison import (
+    TreeFault,
+    TreeFaultKind,
+    compare_edge,
+    compare_tiles,
+    find_extra_tiles,
+    find_pruned_heads,
+    read_pruned,
+)
 from audit.endorsements import Endorsements, Published
-from audit.merkle import HASH_BYTES
-from audit.tiles import HEIGHT, WIDTH, Edge, tile_path
+from audit.tiles import Edge
 from audit.verification import KEPT, verify_log
-from byok_portal.errors import Conflict
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -34,58 +40,24 @@ LATE_SECONDS: Final = 60
 
 _ENTRIES: Final = "SELECT idx, leaf FROM audit_entry WHERE idx > %s ORDER BY idx LIMIT %s"
 _CHECKPOINTS: Final = """
-SELECT size, root, origin, note, witnessed_at FROM audit_checkpoint WHERE size > %s ORDER BY size LIMIT %s
+SELECT size, root, origin, note, witnessed_at FROM audit_checkpoint WHERE size > %s
+ORDER BY size FETCH FIRST %s ROWS WITH TIES
 """
-_TILES: Final = """
-SELECT t.level::int, t.n, t.hashes FROM audit_tile t
-JOIN unnest(%b::int[], %b::bigint[]) AS wanted (level, n) ON t.level = wanted.level AND t.n = wanted.n
-"""
-_EXTRA_TILES: Final = """
-SELECT t.level::int, t.n FROM audit_tile t LEFT JOIN unnest(%b::int[], %b::bigint[]) AS due (level, tiles) USING (level)
-WHERE t.n < 0 OR t.n >= coalesce(due.tiles, 0) ORDER BY 1, 2 LIMIT %b
-"""
-
-
-class TreeFaultKind(StrEnum):
-    """What does not agree with the entries."""
-
-    GAP = "gap"
-    LEAF = "leaf_differs"
-    TILE = "tile_differs"
-    EDGE = "edge_differs"
-    EXTRA_TILE = "extra_tile"
-    ROOT = "root_differs"
-    SIGNATURE = "signature"
-    CHECKPOINT = "checkpoint_differs"
-    UNWITNESSED = "unwitnessed"
-    TAIL_CUT = "tail_cut"
-    BACKDATED = "backdated"
-    OLDER = "older_than_pin"
-    FORK = "fork_at_pin"
-
-
-@dataclass(frozen=True, slots=True)
-class TreeFault:
-    """One fault. `number` is a position in the log, or the size of a checkpoint."""
-
-    kind: TreeFaultKind
-    number: int
-    detail: str
-    tenant_id: None = None
-
-    def __str__(self) -> str:
-        return f"Log position {self.number}: {self.kind.value.replace('_', ' ')}; {self.detail}."
 
 
 @dataclass(slots=True)
 class Rebuilt:
-    """What was read and found. `found` counts every fault, `faults` holds the first thousand."""
+    """What was read and found. `found` counts every fault, `faults` holds the first thousand.
+
+    Of entries below `pruned_to` there were only the hashes.
+    """
 
     size: int = 0
     root: bytes = b""
     tenants: int = 0
     checkpoints: int = 0
     signed: int = 0
+    pruned_to: int = 0
     seconds: float = 0.0
     found: int = 0
     faults: list[Fault | TreeFault] = field(default_factory=list)
@@ -112,17 +84,15 @@ def rebuild_log(
 ) -> Rebuilt:
     """Rebuild the tree from every entry, compare all that is stored of it, then verify every chain.
 
-    Raises Conflict for a log whose beginning was pruned; a broken log raises nothing, the answer says what is wrong.
+    Where retention removed entries, their hashes come from the tiles; the signed roots say whether these are right.
+    A broken log raises nothing, the answer says what is wrong.
     """
     report, started = Rebuilt(), time.perf_counter()
     with transaction.atomic(using=alias), connections[alias].cursor() as cursor:
         # One snapshot for tree and chains: the sequencer goes on while we read.
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         cursor.execute("SELECT pruned_to FROM audit_logstate WHERE id = 1")
-        (pruned_to,) = cursor.fetchone() or (0,)
-        if pruned_to:
-            message = f"entries below position {pruned_to} were pruned: rebuilding such a log is not supported yet"
-            raise Conflict(message, code="log_pruned")
+        (report.pruned_to,) = cursor.fetchone() or (0,)
         walk = _Walk(cursor, report, endorsements, pinned)
         walk.run(progress)
         chains = verify_log(alias)
@@ -151,31 +121,49 @@ class _Walk:
 
     def run(self, progress: Callable[[int], None] | None) -> None:
         """Everything, up to the first gap; beyond one no tree can be made."""
-        whole = True
-        for idx, leaf in _page(self._cursor, _ENTRIES):
+        whole = self._take_pruned(progress)
+        for idx, leaf in _page(self._cursor, _ENTRIES, self._report.pruned_to - 1) if whole else ():
             if idx != self._size:
                 self._fault(TreeFaultKind.GAP, self._size, f"the next entry has position {idx}: no tree beyond this")
                 whole = False
                 break
-            self._take(idx, leaf)
-            if progress and self._size % BATCH == 0:
-                progress(self._size)
+            self._check_time(idx, leaf)
+            self._take(leaf_hash(leaf.encode()), progress)
         self._flush()
         self._report.size, self._report.root = self._size, self._edge.root()
         self._report_rest(whole=whole)
         if whole:
-            self._report.add(_compare_edge(self._cursor, self._edge))
-            self._report.add(_find_extra_tiles(self._cursor, self._size))
+            self._report.add(compare_edge(self._cursor, self._edge))
+            self._report.add(find_extra_tiles(self._cursor, self._size))
 
-    def _take(self, idx: int, leaf: str) -> None:
+    def _take_pruned(self, progress: Callable[[int], None] | None) -> bool:
+        """The leaves whose entries retention removed. Says whether all their hashes are there."""
+        upto, heads = self._report.pruned_to, find_pruned_heads(self._cursor)
+        for digest in read_pruned(self._cursor, upto):
+            if heads.pop(self._size, digest) != digest:
+                detail = "the entry that was noted as a tenant's last one removed is not the one that the tree has here"
+                self._fault(TreeFaultKind.PRUNED_HEAD, self._size, detail)
+            self._take(digest, progress)
+        whole = self._size == upto
+        if not whole:
+            self._fault(TreeFaultKind.GAP, self._size, "no tile has the hash of this entry, which retention removed")
+        for idx in sorted(heads) if whole else ():
+            self._fault(TreeFaultKind.PRUNED_HEAD, idx, f"noted as removed, but retention removed only below {upto}")
+        return whole
+
+    def _check_time(self, idx: int, leaf: str) -> None:
         if self._floor is not None and (moment := _time_of(leaf)) is not None and moment < self._floor - LATE_SECONDS:
             seen = datetime.fromtimestamp(self._floor).astimezone()
             detail = f"it says it is older than {seen:%Y-%m-%d %H:%M:%S %z}, when a witness saw the log without it"
             self._fault(TreeFaultKind.BACKDATED, idx, detail)
-        self._pending.append(leaf_hash(leaf.encode()))
+
+    def _take(self, digest: bytes, progress: Callable[[int], None] | None) -> None:
+        self._pending.append(digest)
         self._size += 1
         if len(self._pending) == BATCH:
             self._flush()
+        if progress and self._size % BATCH == 0:
+            progress(self._size)
         if self._pinned is not None and self._pinned.size == self._size:
             self._flush()
             if self._edge.root() != self._pinned.root:
@@ -230,15 +218,14 @@ class _Walk:
         full = self._edge.extend(self._pending)
         self._pending.clear()
         if full:
-            self._report.add(_compare_tiles(self._cursor, full))
+            self._report.add(compare_tiles(self._cursor, full))
 
     def _fault(self, kind: TreeFaultKind, number: int, detail: str) -> None:
         self._report.add([TreeFault(kind, number, detail)])
 
 
-def _page(cursor: Any, query: str) -> Iterator[tuple[Any, ...]]:
+def _page(cursor: Any, query: str, last: int = -(2**63)) -> Iterator[tuple[Any, ...]]:
     """Rows by keyset over the first column, because a pooler in transaction mode cannot keep a server-side cursor."""
-    last = -(2**63)
     while True:
         cursor.execute(query, [last, BATCH])
         rows = cursor.fetchall()
@@ -254,47 +241,3 @@ def _time_of(leaf: str) -> float | None:
         return datetime.fromisoformat(json.loads(leaf)["body"]["time"]).timestamp()
     except (ValueError, KeyError, TypeError, RecursionError):
         return None
-
-
-def _compare_tiles(cursor: Any, full: list[tuple[int, int, bytes]]) -> Iterator[TreeFault]:
-    cursor.execute(_TILES, [[level for level, _, _ in full], [n for _, n, _ in full]])
-    stored = {(level, n): bytes(hashes) for level, n, hashes in cursor.fetchall()}
-    for level, n, hashes in full:
-        first = n << HEIGHT * (level + 1)
-        if (level, n) not in stored:
-            yield TreeFault(TreeFaultKind.TILE, first, f"{tile_path(level, n)} is missing")
-        elif level == 0:
-            yield from _compare_leaves(stored[level, n], hashes, first)
-        elif stored[level, n] != hashes:
-            yield TreeFault(TreeFaultKind.TILE, first, f"{tile_path(level, n)} is not that of the entries")
-
-
-def _compare_leaves(stored: bytes, rebuilt: bytes, first: int) -> Iterator[TreeFault]:
-    for start in range(0, len(rebuilt), HASH_BYTES):
-        if stored[start : start + HASH_BYTES] != rebuilt[start : start + HASH_BYTES]:
-            detail = "the entry is not the one that was hashed here when it was numbered"
-            yield TreeFault(TreeFaultKind.LEAF, first + start // HASH_BYTES, detail)
-
-
-def _compare_edge(cursor: Any, edge: Edge) -> Iterator[TreeFault]:
-    cursor.execute("SELECT level::int, hashes FROM audit_edge ORDER BY level")
-    stored = {level: bytes(hashes) for level, hashes in cursor.fetchall() if hashes}
-    rebuilt = {level: tile for level, tile in enumerate(edge.tiles) if tile}
-    for level in sorted(stored.keys() | rebuilt.keys()):
-        ours, theirs = rebuilt.get(level, b""), stored.get(level, b"")
-        first = edge.size >> HEIGHT * (level + 1) << HEIGHT * (level + 1)
-        if level == 0 and len(ours) == len(theirs):
-            yield from _compare_leaves(theirs, ours, first)
-        elif ours != theirs:
-            detail = f"the right edge of level {level} is not that of the entries"
-            yield TreeFault(TreeFaultKind.EDGE, first, detail)
-
-
-def _find_extra_tiles(cursor: Any, size: int) -> Iterator[TreeFault]:
-    due: list[int] = []
-    while size >> HEIGHT * (len(due) + 1):
-        due.append(size >> HEIGHT * (len(due) + 1))
-    cursor.execute(_EXTRA_TILES, [list(range(len(due))), due, KEPT])
-    for level, n in cursor.fetchall():
-        detail = f"tile {n} of level {level} covers entries that are not there ({WIDTH} hashes)"
-        yield TreeFault(TreeFaultKind.EXTRA_TILE, size, detail)

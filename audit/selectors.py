@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from django.db import connections
 
 from audit import sealing, words
-from audit.models import Entry, PrivateDetail, SearchBlock, TenantHead
+from audit.models import Entry, PrivateDetail, PrunedHead, SearchBlock, TenantHead
 from byok_portal.boundary import binding
 from byok_portal.errors import NotFound
 
@@ -129,8 +129,15 @@ def get_entry(event_id: UUID) -> Entry:
     """One entry by its `Audit-Id`. Raises NotFound, also while it waits for its number."""
     entry = Entry.objects.filter(tenant_id=binding.get_tenant(), event_id=event_id).first()
     if entry is None:
-        raise NotFound
+        raise make_missing()
     return entry
+
+
+def make_missing() -> NotFound:
+    """No such event is here; where retention removed some of the tenant's, it may have been one of them."""
+    pruned = find_pruned_head()
+    gone = f"No such event is here. Retention removed entries 1 to {pruned.tseq}." if pruned else ""
+    return NotFound(gone)
 
 
 def find_neighbour(entry: Entry, step: int) -> UUID | None:
@@ -148,6 +155,11 @@ def find_private(event_ids: Collection[UUID]) -> dict[UUID, dict[str, Any]]:
 def find_head() -> TenantHead | None:
     """The end of the bound tenant's chain."""
     return TenantHead.objects.filter(tenant_id=binding.get_tenant()).first()
+
+
+def find_pruned_head() -> PrunedHead | None:
+    """The last entry of the bound tenant that retention removed, if any."""
+    return PrunedHead.objects.filter(tenant_id=binding.get_tenant()).first()
 
 
 def find_number(moment: datetime) -> int:

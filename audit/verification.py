@@ -1,6 +1,7 @@
 """Verifies the whole stored log and names every fault. Shares no code with the writer but the pure files.
 
-Reads one snapshot in batches, so memory stays bounded. Whoever can rewrite the heads as well can cut or replace the
+Reads one snapshot in batches, so memory stays bounded. Where retention removed the beginning, chains go on from what it
+noted, and the log must record the removal. Whoever can rewrite the heads as well can cut or replace the
 end of a chain unseen by this: that takes a copy outside the database, such as a tenant's own export.
 """
 
@@ -15,6 +16,7 @@ from django.db import connections, transaction
 
 from audit.inspection import Chain, Fault, FaultKind, Head, Row, read_leaf
 from audit.words import action_is
+from byok_portal.boundary.identifiers import PLATFORM
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Iterator
@@ -24,6 +26,7 @@ KEPT: Final = 1000
 """How many faults are kept one by one; further ones are only counted."""
 
 _OPENED: Final = action_is("tenant.opened")
+_REMOVED: Final = action_is("audit.pruned")
 _BEFORE_ALL: Final = (UUID(int=0), -(2**63), -(2**63))
 
 
@@ -61,6 +64,7 @@ def verify_log(alias: str, *, tenant_id: UUID | None = None, progress: Callable[
         cursor.execute("SET TRANSACTION ISOLATION LEVEL REPEATABLE READ READ ONLY")
         _verify_chains(cursor, report, tenant_id, progress)
         if tenant_id is None:
+            report.add(_verify_removal(cursor))
             report.add(_verify_positions(cursor))
     report.seconds = time.perf_counter() - started
     return report
@@ -81,19 +85,21 @@ def _pairs(value: object) -> list[tuple[Any, Any]]:
 
 
 def _verify_chains(cursor: Any, report: Report, tenant_id: UUID | None, progress: Callable[[int], None] | None) -> None:
-    heads = _Heads(_page(cursor, _HEADS, 3, tenant_id))
+    starts = _Starts(cursor, tenant_id)
+    heads = _Heads(_page(cursor, _HEADS, 3, tenant_id), starts)
     chain: Chain | None = None
     for values in _page(cursor, _ENTRIES, 3, tenant_id):
         row = Row(*values)
         if chain is None or chain.tenant_id != row.tenant_id:
             report.add(heads.close(chain, until=row.tenant_id))
-            chain = Chain(row.tenant_id)
+            chain = starts.take(row.tenant_id)
             report.tenants += 1
         report.add(chain.follow(row))
         report.entries += 1
         if progress and report.entries % BATCH == 0:
             progress(report.entries)
     report.add(heads.close(chain, until=None))
+    report.add(starts.close())
 
 
 _ENTRIES: Final = (
@@ -104,6 +110,8 @@ _HEADS: Final = (
     f"SELECT {', '.join(Head._fields)} FROM audit_tenanthead "  # noqa: S608  # names from this code
     "WHERE (tenant_id, tseq, idx) > (%s, %s, %s) {only} ORDER BY tenant_id, tseq, idx LIMIT %s"
 )
+_PRUNED_HEADS: Final = f"SELECT {', '.join(Head._fields)} FROM audit_prunedhead {{only}}"  # noqa: S608  # as above
+_PRUNED: Final = "SELECT pruned_to, pruned_record FROM audit_logstate WHERE id = 1"
 _POSITIONS: Final = "SELECT idx FROM audit_entry WHERE idx > %s ORDER BY idx LIMIT %s"
 
 
@@ -123,8 +131,9 @@ def _page(cursor: Any, query: str, width: int, tenant_id: UUID | None) -> Iterat
 class _Heads:
     """Walks the heads beside the chains; both are sorted by tenant."""
 
-    def __init__(self, rows: Iterator[tuple[Any, ...]]) -> None:
+    def __init__(self, rows: Iterator[tuple[Any, ...]], starts: _Starts) -> None:
         self._rows = (Head(*row) for row in rows)
+        self._starts = starts
         self._next = next(self._rows, None)
 
     def close(self, chain: Chain | None, *, until: UUID | None) -> Iterator[Fault]:
@@ -135,14 +144,55 @@ class _Heads:
             if chain is not None and head.tenant_id == chain.tenant_id:
                 own = head
             else:
-                yield from Chain(head.tenant_id).close(head)
+                yield from self._starts.take(head.tenant_id).close(head)
         if chain is not None:
             yield from chain.close(own)
 
 
+class _Starts:
+    """What retention noted of each chain whose beginning it removed; one per tenant."""
+
+    def __init__(self, cursor: Any, tenant_id: UUID | None) -> None:
+        only, tenants = ("WHERE tenant_id = %s", [tenant_id]) if tenant_id else ("", [])
+        cursor.execute(_PRUNED_HEADS.format(only=only), tenants)
+        self._heads = {row[0]: Head(*row) for row in cursor.fetchall()}
+        cursor.execute(_PRUNED)
+        self._upto = (cursor.fetchone() or (0,))[0]
+
+    def take(self, tenant_id: UUID) -> Chain:
+        """A chain as it stands before the first entry that is there."""
+        head = self._heads.pop(tenant_id, None)
+        # Noted beyond what was removed: somebody hides entries behind it, so they count as missing.
+        if head is None or head.idx >= self._upto:
+            return Chain(tenant_id)
+        return Chain(tenant_id, head.tseq, head.idx, bytes(head.leaf_hash))
+
+    def close(self) -> Iterator[Fault]:
+        """Chains of which neither an entry nor the head is there any more."""
+        for tenant_id in sorted(self._heads):
+            yield from self.take(tenant_id).close(None)
+
+
+def _verify_removal(cursor: Any) -> Iterator[Fault]:
+    """Entries are gone only as far as an entry of the platform's own chain says."""
+    cursor.execute(_PRUNED)
+    upto, record = cursor.fetchone() or (0, None)
+    if not upto:
+        return
+    cursor.execute("SELECT tenant_id, leaf FROM audit_entry WHERE idx = %s", [record])
+    row = cursor.fetchone()
+    leaf = read_leaf(row[1]) if row and row[0] == PLATFORM and row[1].startswith(_REMOVED) else None
+    detail = dict(_pairs(leaf["body"].get("detail"))) if leaf else {}
+    said = detail["to"] if detail.get("from") == 0 and type(detail.get("to")) is int else 0
+    if record is None or said < upto or record < said:
+        detail_text = f"entries from here up to position {upto - 1} are gone, and no entry of the log says so"
+        yield Fault(FaultKind.UNRECORDED, None, min(said, upto), detail_text)
+
+
 def _verify_positions(cursor: Any) -> Iterator[Fault]:
-    """Positions run from 0 without a gap up to the size that the sequencer noted."""
-    due, last = 0, -(2**63)
+    """Positions run without a gap, from where retention ended, up to the size that the sequencer noted."""
+    cursor.execute(_PRUNED)
+    due, last = (cursor.fetchone() or (0,))[0], -(2**63)
     while True:
         cursor.execute(_POSITIONS, [last, BATCH])
         positions = [row[0] for row in cursor.fetchall()]

@@ -564,6 +564,10 @@ def split_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
 PARTS: Final = {"body": dict, "prev": str, "seq": int, "tenant": str, "v": int}
 
 
+PLATFORM = "00000000-0000-0000-0000-000000000000"
+"""Whose chain the log's own entries are in: a tenant's entry cannot speak for the log."""
+
+
 class Entry(NamedTuple):
     """What links an entry to the one before it, and what it records."""
 
@@ -951,13 +955,14 @@ def check_pruning(pruned: dict[str, Any], checkpoint: Checkpoint) -> tuple[int, 
     what = "before.json"
     leaf, index = take(pruned, "leaf", str, what).encode(errors="replace"), take(pruned, "index", int, what)
     try:
-        body = parse_entry(leaf).body
+        entry = parse_entry(leaf)
     except ValueError:
         raise unreadable("The entry about pruning in before.json is not an entry.") from None
     if not is_included(leaf_hash(leaf), index, checkpoint, take_path(pruned, what)):
         raise Found(Code.START_MISSING, "The entry about pruning in before.json is not in the signed tree.")
-    detail = body.get("detail")
-    if body.get("action") != "audit.pruned" or not isinstance(detail, dict):
+    detail = entry.body.get("detail")
+    about_pruning = entry.tenant == PLATFORM and entry.body.get("action") == "audit.pruned"
+    if not about_pruning or not isinstance(detail, dict):
         raise Found(Code.START_MISSING, "The entry about pruning in before.json is about something else.")
     start, end = take(detail, "from", int, what), take(detail, "to", int, what)
     if end > index:  # nobody can have pruned what came later

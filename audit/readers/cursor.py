@@ -57,13 +57,19 @@ def read_batch(reader: Reader, *, limit: int = BATCH) -> int:
     return len(entries)
 
 
-def rebuild(reader: Reader) -> None:
-    """Forget everything that the reader made, and begin again; waits for a process that reads right now."""
+def rebuild(reader: Reader) -> int:
+    """Forget everything that the reader made, and begin again where the log begins, which is the position returned.
+
+    Waits for a process that reads right now.
+    """
     ensure(reader.name)
     with transaction.atomic(using=ALIAS), connections[ALIAS].cursor() as cursor:
         cursor.execute("SELECT 1 FROM audit_reader WHERE name = %s FOR UPDATE", [reader.name])
         reader.clear(cursor)
-        advance(cursor, reader.name, position=0, delivered=0)
+        cursor.execute("SELECT pruned_to FROM audit_logstate WHERE id = 1")
+        start = int(cursor.fetchone()[0])
+        advance(cursor, reader.name, position=start, delivered=0)
+    return start
 
 
 def ensure(name: str) -> None:

@@ -4,15 +4,18 @@ from __future__ import annotations
 
 import hashlib
 import json
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
-from django.db import connections, transaction
+from django.db import Error, connections, transaction
 
 from audit.ocsf import Source, map_entry
 from audit.readers.cursor import ALIAS, advance, ensure, lock, read_entries
+from byok_portal.errors import Conflict
 
 if TYPE_CHECKING:
+    from collections.abc import Iterator
     from uuid import UUID
 
     from audit.models import Entry
@@ -35,16 +38,26 @@ class Delivery:
         A crash between the two delivers the same events under the same numbers again. Raises what the destination
         raises; nothing is noted then.
         """
+        with _sole_sender(self.name) as alone:
+            return self._send(limit) if alone else 0
+
+    def _send(self, limit: int) -> int:
+        # Two transactions: none is open while the destination takes its time.
         with transaction.atomic(using=ALIAS), connections[ALIAS].cursor() as cursor:
             place = lock(cursor, self.name)
             if place is None:
                 return 0
             position, delivered = place
             entries = read_entries(cursor, position, limit=limit, tenant_id=self.tenant_id)
-            if entries:
-                lines = [self._line(entry, delivered + n) for n, entry in enumerate(entries, start=1)]
-                self.destination.deliver(lines, delivered=delivered, stream=self.name)
-                advance(cursor, self.name, position=entries[-1].idx + 1, delivered=delivered + len(entries))
+        if not entries:
+            return 0
+        lines = [self._line(entry, delivered + n) for n, entry in enumerate(entries, start=1)]
+        self.destination.deliver(lines, delivered=delivered, stream=self.name)
+        with transaction.atomic(using=ALIAS), connections[ALIAS].cursor() as cursor:
+            if lock(cursor, self.name) != place:
+                message = "Another process delivered meanwhile: one process per destination."
+                raise Conflict(message, code="siem_two_senders")
+            advance(cursor, self.name, position=entries[-1].idx + 1, delivered=delivered + len(entries))
         return len(entries)
 
     def _line(self, entry: Entry, sequence: int) -> bytes:
@@ -61,3 +74,19 @@ def open_delivery(text: str, destination: Destination, *, tenant_id: UUID | None
     delivery = Delivery(f"siem:{tenant_id or 'all'}:{place}", destination, tenant_id)
     ensure(delivery.name)
     return delivery
+
+
+@contextmanager
+def _sole_sender(name: str) -> Iterator[bool]:
+    """Whether this session alone sends the stream, for the block. The lock ends with the session, crash or not."""
+    key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
+    with connections[ALIAS].cursor() as cursor:
+        cursor.execute("SELECT pg_try_advisory_lock(%s)", [key])
+        (alone,) = cursor.fetchone()
+    try:
+        yield alone
+    finally:
+        # A session that broke has lost it already.
+        if alone and connections[ALIAS].connection is not None:
+            with suppress(Error), connections[ALIAS].cursor() as cursor:
+                cursor.execute("SELECT pg_advisory_unlock(%s)", [key])

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import os
 import time
 from contextlib import contextmanager
@@ -17,7 +18,7 @@ from django.conf import settings
 from django.db import connections
 from psycopg import sql
 
-from audit import exports, sequencer
+from audit import exports, proofs, sequencer
 from audit.chain import GENESIS, leaf_hash, leaf_of
 from audit.cosigning import WitnessClient
 from audit.endorsements import AuditorPin, Endorsements
@@ -128,6 +129,18 @@ class Scene:
         """The tenant's export; with `kept` handed in, so that it holds the proof of extension."""
         export = self.export(kept=kept)
         (folder / "export.zip").write_bytes(b"".join(exports.stream(export, "scene_default")))
+
+    def withhold(self, folder: Path, count: int) -> None:
+        """The tenant's export as a portal makes it that leaves out the last entries, under the newest checkpoint."""
+        export = self.export()
+        last = export.last - count
+        query = "SELECT idx FROM audit_entry WHERE tenant_id = %s AND tseq = %s"
+        row = self.admin.execute(query, [self.victim, last]).fetchone()
+        assert row is not None
+        with binding.use_alias("scene_default"), binding.bind_tenant(self.victim), binding.reading():
+            proof = proofs.prove(row[0], proofs.get_checkpoint()).text
+        shown = dataclasses.replace(export, last=last, members={**export.members, "head.tlog-proof": proof})
+        (folder / "export.zip").write_bytes(b"".join(exports.stream(shown, "scene_default")))
 
     def check(self, folder: Path, *options: str) -> Answer:
         """The tenant downloads an export and verifies it against the proof that it kept."""

@@ -22,7 +22,7 @@ ORIGIN: Final = "byok.example/audit/cell-1"
 WITNESS: Final = "witness.example/w1"
 ACME: Final = UUID("018f0000-0000-7000-8000-00000000000a")
 GLOBEX: Final = UUID("018f0000-0000-7000-8000-00000000000b")
-PLATFORM: Final = UUID("018f0000-0000-7000-8000-0000000000ff")
+PLATFORM: Final = UUID(int=0)
 START: Final = datetime(2026, 3, 1, 12, tzinfo=UTC)
 
 Files = dict[str, bytes]

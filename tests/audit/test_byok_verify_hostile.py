@@ -5,14 +5,14 @@ from __future__ import annotations
 import copy
 import json
 from typing import TYPE_CHECKING, Any
-from uuid import UUID, uuid4
+from uuid import uuid4
 from zipfile import ZIP_DEFLATED, ZIP_STORED
 
 import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from tests.audit.exporting import ACME, Files, Log, edit_lines, write_folder, write_zip
+from tests.audit.exporting import ACME, PLATFORM, Files, Log, edit_lines, write_folder, write_zip
 from tests.audit.verifying import InMemory, load_module, run_copy, verify_in_memory
 
 if TYPE_CHECKING:
@@ -74,7 +74,7 @@ def test_every_single_bit_of_entries_and_proof_counts(name: str) -> None:
 
 def test_every_single_bit_of_the_pruning_evidence_counts() -> None:
     log = make_log(3)
-    place = log.append(UUID(int=7), "audit.pruned", {"from": 0, "to": log.chains[ACME][2]})
+    place = log.append(PLATFORM, "audit.pruned", {"from": 0, "to": log.chains[ACME][2]})
     log.append(ACME)
     files = log.prune(log.export(), ACME, 2, place=place, size=len(log.leaves))
     program = load_module()

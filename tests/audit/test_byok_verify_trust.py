@@ -201,3 +201,12 @@ def test_the_witness_time_is_told_when_it_is_long_ago(tmp_path: Path, log: Log) 
     assert "nothing is proven about later times" in check(tmp_path, log, log.export(), "--now", late).err
     soon = (log.time + timedelta(hours=1)).isoformat()
     assert check(tmp_path, log, log.export(), "--now", soon).err == ""
+
+
+def test_a_tenants_own_entry_cannot_speak_for_the_log(tmp_path: Path) -> None:
+    log = Log().fill(20)
+    place = log.append(ACME, "audit.pruned", {"from": 0, "to": log.chains[ACME][9]})
+    files = log.prune(log.export(), ACME, 9, place=place, size=len(log.leaves))
+    answer = check(tmp_path, log, files)
+    assert answer.code == 21
+    assert "about something else" in answer.out

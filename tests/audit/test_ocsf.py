@@ -72,6 +72,7 @@ def recorded_actions() -> Iterator[str]:
         ("member.joined", 300503),
         ("session.started", 300201),
         ("session.ended", 300202),
+        ("audit.reopened", 300499),
         ("some.thing_new", 600399),
     ],
 )

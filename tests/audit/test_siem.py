@@ -5,8 +5,9 @@ from __future__ import annotations
 import json
 import threading
 from contextlib import contextmanager
+from dataclasses import dataclass
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from django.core.management import CommandError, call_command
@@ -22,7 +23,7 @@ from byok_portal.errors import Conflict, InvalidInput
 from tests.audit import inbox
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Sequence
+    from collections.abc import Callable, Iterator, Sequence
     from pathlib import Path
     from uuid import UUID
 
@@ -72,6 +73,66 @@ class Crashing(FileDestination):
     def deliver(self, lines: Sequence[bytes], *, delivered: int, stream: str) -> None:
         super().deliver(lines, delivered=delivered, stream=stream)
         raise KeyboardInterrupt
+
+
+@dataclass(frozen=True, slots=True)
+class Interrupted(FileDestination):
+    """Lets something else happen while it takes the lines."""
+
+    happen: Callable[[], object] = lambda: None
+
+    def deliver(self, lines: Sequence[bytes], *, delivered: int, stream: str) -> None:
+        self.happen()
+        FileDestination(self.path).deliver(lines, delivered=delivered, stream=stream)
+
+
+IDLE: Final = """
+SELECT count(*) FROM pg_stat_activity
+WHERE datname = current_database() AND usename = 'byok_reader' AND state LIKE 'idle in transaction%'
+"""
+
+
+def test_no_transaction_is_open_while_the_destination_takes_its_time(
+    admin_connection: psycopg.Connection, tenant: UUID, tmp_path: Path
+) -> None:
+    seen: list[Any] = []
+    destination = Interrupted(tmp_path / "e.jsonl", lambda: seen.append(admin_connection.execute(IDLE).fetchone()))
+    assert open_delivery("slow", destination, tenant_id=tenant).run_once() == 7
+    assert seen == [(0,)]
+
+
+def test_a_stream_has_one_sender_at_a_time(admin_connection: psycopg.Connection, tenant: UUID, tmp_path: Path) -> None:
+    path, sent = tmp_path / "events.jsonl", []
+
+    def send() -> None:
+        try:
+            sent.append(open_delivery("shared", FileDestination(path), tenant_id=tenant).run_once())
+        finally:
+            connections[ALIAS].close()
+
+    def meanwhile() -> None:
+        thread = threading.Thread(target=send)  # a thread has a session of its own
+        thread.start()
+        thread.join()
+
+    first = open_delivery("shared", Interrupted(path, meanwhile), tenant_id=tenant)
+    assert (first.run_once(limit=4), sent) == (4, [0])
+    meanwhile()
+    assert sent == [0, 3]
+    assert_whole(admin_connection, tenant, events_of(path))
+
+
+def test_numbers_that_another_sender_moved_are_not_moved_back(
+    admin_connection: psycopg.Connection, tenant: UUID, tmp_path: Path
+) -> None:
+    """Through a pooler the lock may be somebody else's: the position is compared again before it is noted."""
+    statement = "UPDATE audit_reader SET position = position + 1, delivered = delivered + 1 WHERE name = %s"
+    destination = Interrupted(tmp_path / "e.jsonl", lambda: admin_connection.execute(statement, [delivery.name]))
+    delivery = open_delivery("pooled", destination, tenant_id=tenant)
+    with pytest.raises(Conflict, match="one process per destination"):
+        delivery.run_once()
+    query = "SELECT delivered FROM audit_reader WHERE name = %s"
+    assert admin_connection.execute(query, [delivery.name]).fetchone() == (1,)
 
 
 def test_a_file_gets_every_event_once_and_goes_on_later(

@@ -55,7 +55,10 @@ def find_faults(page: Page, name: str) -> list[str]:
             faults.append(f"cut or too wide at {width} px: {over}")
         if width == 390:
             faults += [f"at 390 px: {text}" for text in page.evaluate(RUN, NARROW)]
-            _keep(page, f"{name}_390_light")
+    _keep(page, f"{name}_360_light")
+    page.emulate_media(color_scheme="dark")
+    _keep(page, f"{name}_360_dark")
+    page.emulate_media(color_scheme="light")
     page.set_viewport_size({"width": WIDTHS[0], "height": 900})
     return faults
 

@@ -5,9 +5,12 @@ from __future__ import annotations
 from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
+from uuid import UUID
 
 from django.utils import timezone
 
+from audit.models import Entry
+from audit.services import erasure
 from byok_portal.boundary import actors, binding
 from byok_portal.boundary.actors import Origin
 from byok_portal.boundary.secrets import Secret
@@ -46,6 +49,11 @@ def build(world: World, portal: Portal) -> Scenery:
     credential = world.consumer(cast)
     slugs = make_keys(world, cast, credential)
     event_id = use_keys(portal, cast, credential, slugs)
+    erased = use_keys(portal, cast, credential, slugs)
+    with world.bound(cast):
+        erasure_id = erasure.erase(
+            actor=cast.actor, kind="event", subject_id=UUID(erased), reason="requested_by_person", note="Ticket 4711"
+        ).audit_id
     with world.bound(cast):
         names = ("warehouse-forecasting-agent-for-seasonal-demand-of-the-northern-region", "Invoice matching")
         for name, kind in zip(names, ("agent", "vendor"), strict=True):
@@ -62,7 +70,9 @@ def build(world: World, portal: Portal) -> Scenery:
     places = {name: f"{home}/keys/{slug}" for name, slug in slugs.items()}
     places |= {"acme": home, "initech": f"/t/{beginner.slug}", "globex": f"/t/{ended.slug}", "acme_id": str(cast.id)}
     places["consumer"] = f"{home}/consumers/{credential.consumer.slug}"
-    places["entry"] = f"{home}/audit/{event_id}"
+    places["entry"], places["event_id"], places["backup_id"] = f"{home}/audit/{event_id}", event_id, str(cast.backup.pk)
+    places["erased"], places["erasure"] = f"{home}/audit/{erased}", f"{home}/audit/{erasure_id}"
+    places["entry_idx"] = wait_numbered(world, cast, erasure_id)
     places["invitation"] = f"/invitations/{invited.plaintext.reveal_text()}"
     return Scenery(
         cast=cast,
@@ -70,6 +80,17 @@ def build(world: World, portal: Portal) -> Scenery:
         staff=world.staff(),
         places=places,
     )
+
+
+def wait_numbered(world: World, cast: Cast, event_id: UUID) -> str:
+    """The position in the log of an event, as soon as it has one."""
+
+    def found() -> list[int]:
+        with world.inside(cast):
+            return list(Entry.objects.filter(event_id=event_id).values_list("idx", flat=True))
+
+    wait_until(found, seconds=20)
+    return str(found()[0])
 
 
 def make_keys(world: World, cast: Cast, credential: Credential) -> dict[str, str]:

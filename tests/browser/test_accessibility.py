@@ -46,6 +46,13 @@ def open_menu(person: Person) -> None:
     person.page.locator("main summary").first.click()
 
 
+def paste_nonsense(person: Person) -> None:
+    """Hand in a head that no log signed; the script sends it and leaves the answer to the page."""
+    person.page.get_by_label("Or paste it").fill("nothing of ours")
+    person.page.get_by_role("button", name="Download the export").click()
+    person.page.get_by_role("alert").wait_for()
+
+
 SCENES = {
     "sign_in": Scene("nobody", "/accounts/login/"),
     "sign_in_wrong": Scene("nobody", "/accounts/login/", act=send_empty),
@@ -84,6 +91,16 @@ SCENES = {
     "audit_none_found": Scene("owner", "{acme}/audit/?from=2030-01-01"),
     "audit_wrong_filter": Scene("owner", "{acme}/audit/?from=yesterday", 422),
     "audit_entry": Scene("owner", "{entry}/"),
+    "audit_first_page": Scene("beginner", "{initech}/audit/"),
+    "audit_export": Scene("owner", "{acme}/audit/export/"),
+    "audit_export_wrong": Scene("owner", "{acme}/audit/export/", 422, paste_nonsense),
+    "audit_erase": Scene("owner", "{acme}/audit/erase/"),
+    "audit_erase_unknown": Scene("owner", "{acme}/audit/erase/?kind=person&id=nobody", 422),
+    "audit_erase_entry": Scene("owner", "{acme}/audit/erase/?kind=event&id={event_id}"),
+    "audit_erase_person": Scene("owner", "{acme}/audit/erase/?kind=person&id={backup_id}"),
+    "audit_erase_wrong": Scene("owner", "{acme}/audit/erase/?kind=person&id={backup_id}", 422, send_empty),
+    "audit_erased": Scene("owner", "{erased}/"),
+    "audit_erasure": Scene("owner", "{erasure}/"),
     "offboarding": Scene("owner", "{globex}/offboarding/"),
     "staff": Scene("staff", "/staff/"),
     "staff_tenants": Scene("staff", "/staff/tenants/tenant/"),
@@ -92,6 +109,8 @@ SCENES = {
     "staff_consumer_add": Scene("staff", "/staff/tenants/consumer/add/"),
     "staff_keys": Scene("staff", "/staff/keys/key/"),
     "staff_audit": Scene("staff", "/staff/audit/entry/?outcome=denied"),
+    "staff_log_health": Scene("staff", "/staff/audit/logstate/"),
+    "staff_entry": Scene("staff", "/staff/audit/entry/{entry_idx}/change/"),
     "staff_offboarding_add": Scene("staff", "/staff/tenants/offboarding/add/?tenant={acme_id}"),
 }
 

@@ -65,6 +65,6 @@ class Watch:
             self.faults.append(f"failed: {request.method} {request.url}: {request.failure}")
 
     def _receive(self, response: Response) -> None:
-        is_page = response.request.resource_type == "document"
+        is_page = response.request.resource_type in {"document", "fetch"}  # a script may ask on the person's behalf
         if response.status >= 400 and not (is_page and response.status in self.expected):
             self.faults.append(f"{response.status}: {response.request.method} {response.url}")

@@ -18,8 +18,8 @@ from audit.rebuild import Rebuilt, rebuild_log
 from byok_portal.errors import Conflict, InvalidInput
 
 if TYPE_CHECKING:
+    from audit.comparison import TreeFault
     from audit.inspection import Fault
-    from audit.rebuild import TreeFault
 
 AUDITOR = "auditor"
 
@@ -66,6 +66,8 @@ class Command(BaseCommand):
             f"{report.size} entries of {report.tenants} tenants and {report.checkpoints} checkpoints "
             f"rebuilt in {report.seconds:.1f} seconds"
         )
+        if report.pruned_to:
+            read += f"; of those below position {report.pruned_to}, which retention removed, by their hashes"
         self.stdout.write(f"Intact: {read}." if report.intact else f"{report.found} faults: {read}.")
 
 
@@ -86,6 +88,7 @@ def _document(report: Rebuilt) -> dict[str, Any]:
         "tenants": report.tenants,
         "checkpoints": report.checkpoints,
         "signed": report.signed,
+        "pruned_to": report.pruned_to,
         "seconds": round(report.seconds, 3),
         "found": report.found,
         "faults": [_fault(fault) for fault in report.faults],

@@ -2,17 +2,20 @@
 
 from __future__ import annotations
 
-import signal
-import threading
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import Error, connections
 
 from audit.readers.cursor import ALIAS, rebuild, require_login
 from audit.readers.running import READERS, Rounds, get_reader
+from byok_portal.boundary.serving import keep_serving, poll
 from byok_portal.errors import PortalError
+
+if TYPE_CHECKING:
+    import threading
+
+    from audit.readers.cursor import Reader
 
 log = structlog.get_logger("byok.readers")
 
@@ -34,40 +37,30 @@ class Command(BaseCommand):
             require_login()
         except PortalError as error:
             raise CommandError(str(error)) from None
-        stop = threading.Event()
-        if not once:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, lambda *_: stop.set())
-        while not stop.is_set():
-            try:
-                if rebuild:
-                    _rebuild(rebuild)
-                    rebuild = None
-                _serve(stop, poll, once=once)
-            except Error as error:
-                log.warning("database_error", error=type(error).__name__)
-                if once:
-                    raise
-                stop.wait(1)
-            finally:
-                connections[ALIAS].close()
-            if once:
-                return
+        todo = [get_reader(rebuild)] if rebuild else []
+
+        def serve(stop: threading.Event) -> None:
+            while todo:
+                _rebuild(todo[0])
+                todo.clear()
+            _serve(stop, poll, once=once)
+
+        keep_serving(serve, alias=ALIAS, once=once, failed=_note)
 
 
-def _rebuild(name: str) -> None:
-    rebuild(get_reader(name))
-    log.info("rebuilding", reader=name)
+def _note(error: Exception) -> None:
+    log.warning("database_error", error=type(error).__name__)
 
 
-def _serve(stop: threading.Event, poll: float, *, once: bool) -> None:
+def _rebuild(reader: Reader) -> None:
+    start = rebuild(reader)
+    # Above 0 where retention removed entries: what they would have added is not made again.
+    log.info("rebuilding", reader=reader.name, position=start)
+
+
+def _serve(stop: threading.Event, pause: float, *, once: bool) -> None:
     rounds = Rounds()
-    while not stop.is_set():
-        if rounds.run_once():
-            continue
-        if once:
-            if rounds.faults:
-                message = f"failed: {', '.join(sorted(rounds.faults))}; see audit_reader.fault and the log"
-                raise CommandError(message)
-            return
-        stop.wait(poll)
+    poll(rounds.run_once, stop, pause=pause, once=once)
+    if once and rounds.faults:
+        message = f"failed: {', '.join(sorted(rounds.faults))}; see audit_reader.fault and the log"
+        raise CommandError(message)

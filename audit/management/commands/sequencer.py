@@ -2,19 +2,23 @@
 
 from __future__ import annotations
 
-import signal
-import threading
 import time
-from typing import Any
+from concurrent.futures import Future, ThreadPoolExecutor
+from contextlib import closing
+from typing import TYPE_CHECKING, Any
 
 import structlog
 from django.conf import settings
 from django.core.management.base import BaseCommand, CommandParser
-from django.db import Error, connections
+from django.db import connections
 
-from audit.sequencer import ALIAS, Sequencer
+from audit.sequencer import ALIAS, BATCH, Sequencer
 from audit.signing import LogSigner
+from byok_portal.boundary.serving import keep_serving, poll
 from byok_portal.errors import PortalError
+
+if TYPE_CHECKING:
+    import threading
 
 log = structlog.get_logger("byok.sequencer")
 
@@ -30,65 +34,76 @@ class Command(BaseCommand):
         parser.add_argument("--poll", type=float, default=0.1, help="Seconds between looks at an empty inbox.")
 
     def handle(self, *_args: Any, once: bool, poll: float, **_options: Any) -> None:
-        stop = threading.Event()
-        if not once:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, lambda *_: stop.set())
-        while not stop.is_set():
-            try:
-                _serve(stop, poll, once=once)
-            except Error as error:
-                # The database went away: the lock is gone with the session, so start over.
-                log.warning("database_error", error=type(error).__name__)
-                if once:
-                    raise
-                stop.wait(1)
-            finally:
-                # The lock belongs to the session: a caller that lives on must not keep it from a real sequencer.
-                connections[ALIAS].close()
-            if once:
-                return
+        def serve(stop: threading.Event) -> None:
+            _serve(stop, poll, once=once)
+
+        keep_serving(serve, alias=ALIAS, once=once, failed=_note)
 
 
-def _serve(stop: threading.Event, poll: float, *, once: bool) -> None:
+def _note(error: Exception) -> None:
+    log.warning("database_error", error=type(error).__name__)
+
+
+def _serve(stop: threading.Event, pause: float, *, once: bool) -> None:
     sequencer = Sequencer()
     while not sequencer.acquire():
         if once or stop.wait(1):
             return  # the other sequencer numbers what waits
-    publisher = _Publisher(sequencer, LogSigner.from_settings())
-    while not stop.is_set():
-        idle = not sequencer.run_once()
-        if publisher.is_due or (idle and once):
+
+    def step() -> int:
+        numbered = sequencer.run_once()
+        if not once:
+            publisher.keep_up()
+        elif not numbered:
             publisher.publish()
-        if idle:
-            if once:
-                return
-            stop.wait(poll)
+        # What is left over after a short batch comes with the next: many small ones would cost the writers their time.
+        return numbered if once or numbered == BATCH else 0
+
+    with closing(_Publisher(sequencer, LogSigner.from_settings())) as publisher:
+        poll(step, stop, pause=pause, once=once)
 
 
 class _Publisher:
-    """Signs at most every few seconds. A refusal stops the signing, never the numbering, and shows in the log state."""
+    """Signs at most every few seconds, beside the numbering: a witness that hangs must not hold events up.
+
+    A refusal stops the signing, never the numbering, and shows in the log state.
+    """
 
     def __init__(self, sequencer: Sequencer, signer: LogSigner | None) -> None:
         self._sequencer = sequencer
         self._signer = signer
         self._next = 0.0
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="publisher")
+        self._running: Future[None] | None = None
 
-    @property
-    def is_due(self) -> bool:
-        return self._signer is not None and time.monotonic() >= self._next
+    def keep_up(self) -> None:
+        """Publish when it is time and the last run is over. Raises what that run raised."""
+        if self._running is not None and self._running.done():
+            running, self._running = self._running, None
+            self._next = time.monotonic() + settings.CHECKPOINT_SECONDS
+            running.result()
+        if self._signer is not None and self._running is None and time.monotonic() >= self._next:
+            self._running = self._thread.submit(self.publish)
+
+    def close(self) -> None:
+        """Let a run that has begun come to its end."""
+        self._thread.submit(connections[ALIAS].close)
+        self._thread.shutdown()
 
     def publish(self) -> None:
         """Publish a checkpoint if the log grew."""
         if self._signer is None:
             return
-        self._next = time.monotonic() + settings.CHECKPOINT_SECONDS
         try:
             published = self._signer.publish(ALIAS)
         except PortalError as error:
             # No traceback: the sentence says what is wrong with the log or the witness.
             log.error("not_signed", code=error.code, reason=str(error))  # noqa: TRY400
             self._sequencer.note_fault(str(error))
+        except OSError as error:
+            reason = f"the pin file cannot be used: {error.strerror}"
+            log.error("not_signed", code="pin_unusable", reason=reason)  # noqa: TRY400  # names no content
+            self._sequencer.note_fault(reason)
         else:
             self._sequencer.note_fault("")
             if published:

@@ -3,24 +3,30 @@
 from __future__ import annotations
 
 import os
-import signal
-import threading
 from contextlib import suppress
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any, Final
 from uuid import UUID
 
 import structlog
 from django.core.management.base import BaseCommand, CommandError, CommandParser
-from django.db import Error, connections
+from django.db import Error
 
 from audit.readers.cursor import ALIAS, note_fault, require_login
 from audit.readers.delivery import open_delivery
 from audit.readers.destinations import parse_destination
 from byok_portal.boundary.secrets import Secret
+from byok_portal.boundary.serving import keep_serving, poll
 from byok_portal.errors import PortalError
 
+if TYPE_CHECKING:
+    import threading
+
+    from audit.readers.destinations import Destination
+
 log = structlog.get_logger("byok.siem")
+
+FAULTS: Final = (Error, PortalError, OSError)
 
 
 class Command(BaseCommand):
@@ -44,35 +50,40 @@ class Command(BaseCommand):
             destination = parse_destination(to, plaintext=_read_token())
         except PortalError as error:
             raise CommandError(str(error)) from None
-        stop = threading.Event()
-        if not once:
-            for number in (signal.SIGTERM, signal.SIGINT):
-                signal.signal(number, lambda *_: stop.set())
-        while not stop.is_set():
-            name = ""
-            try:
-                delivery = open_delivery(to, destination, tenant_id=tenant)
-                name = delivery.name
-                while not stop.is_set():
-                    if not delivery.run_once():
-                        if once:
-                            return
-                        stop.wait(poll)
-            except (Error, PortalError, OSError) as error:
-                _note(name, error)
-                if once:
-                    message = f"not delivered: {error if isinstance(error, PortalError) else type(error).__name__}"
-                    raise CommandError(message) from None
-                stop.wait(retry)
-            finally:
-                connections[ALIAS].close()
+        stream = _Stream(to, destination, tenant)
+
+        def serve(stop: threading.Event) -> None:
+            stream.serve(stop, pause=poll, once=once)
+
+        try:
+            keep_serving(serve, alias=ALIAS, once=once, failed=stream.note, faults=FAULTS, retry=retry)
+        except FAULTS as error:
+            message = f"not delivered: {error if isinstance(error, PortalError) else type(error).__name__}"
+            raise CommandError(message) from None
 
 
-def _note(name: str, error: Exception) -> None:
-    log.warning("not_delivered", reader=name, error=type(error).__name__, reason=getattr(error, "code", ""))
-    if name and not isinstance(error, Error):
-        with suppress(Error):
-            note_fault(name, error)
+class _Stream:
+    """One delivery, opened anew after each fault."""
+
+    def __init__(self, to: str, destination: Destination, tenant: UUID | None) -> None:
+        self._to = to
+        self._destination = destination
+        self._tenant = tenant
+        self._name = ""
+
+    def serve(self, stop: threading.Event, *, pause: float, once: bool) -> None:
+        """Deliver until told to stop, or with `once` to the end of the log."""
+        delivery = open_delivery(self._to, self._destination, tenant_id=self._tenant)
+        self._name = delivery.name
+        poll(delivery.run_once, stop, pause=pause, once=once)
+
+    def note(self, error: Exception) -> None:
+        """Say in the log and on the reader's row that it does not go on."""
+        reason = getattr(error, "code", "")
+        log.warning("not_delivered", reader=self._name, error=type(error).__name__, reason=reason)
+        if self._name and not isinstance(error, Error):
+            with suppress(Error):
+                note_fault(self._name, error)
 
 
 def _read_token() -> Secret | None:

@@ -63,6 +63,7 @@ LIST: dict[str, Any] = page(
     rows=ROWS,
     pager=PAGER | {"label": "Newest first"},
     export_url="#",
+    erase_url="#",
     csv_url="#",
     jsonl_url="#",
     verify_url="#",
@@ -95,11 +96,21 @@ EXPORT: dict[str, Any] = page(
     "Export",
     form=KeptForm(),
     count=1841,
+    bytes=966_525,
     checkpoint={name: PROOF[name] for name in ("origin", "size", "signed_at", "witnessed_at")},
     keys=PROOF["keys"],
     witness_keys="",
     command="python3 byok_verify.py EXPORT.zip --log-key log.vkey",
     verifier_url="#",
+)
+ERASE: dict[str, Any] = page(
+    "Audit log",
+    "Erase personal data",
+    person_options=[("1", "Tenant owner (owner@acme.example)")],
+    consumer_options=[("2", "support-agent")],
+    kind="",
+    id="",
+    errors=[],
 )
 AUDIT_PAGES: dict[str, tuple[str, dict[str, Any]]] = {
     "audit": ("audit/list.html", LIST),
@@ -110,8 +121,8 @@ AUDIT_PAGES: dict[str, tuple[str, dict[str, Any]]] = {
     "audit_first": ("audit/list.html", LIST | {"rows": []}),
     "entry": (
         "audit/detail.html",
-        page("Audit log", "Entry 1841", entry=ROWS[0], leaf=LEAF, hash=HASH, previous_hash=HASH[::-1])
-        | {"proof": PROOF, "entry_url": "#", "newer_url": "#", "older_url": "#"}
+        page("Audit log", "Entry 1841", entry=ROWS[0], leaf=LEAF, hash=HASH, hash_hex=HASH, previous_hash=HASH[::-1])
+        | {"proof": PROOF, "erase_url": "#", "entry_url": "#", "newer_url": "#", "older_url": "#"}
         | {
             "facts": [
                 ("Actor", "batch-vendor (consumer)"),
@@ -122,8 +133,23 @@ AUDIT_PAGES: dict[str, tuple[str, dict[str, Any]]] = {
     ),
     "entry_pending": (
         "audit/detail.html",
-        page("Audit log", "Entry 1841", entry=ROWS[0], leaf=LEAF, hash=HASH, previous_hash="", facts=[])
+        page("Audit log", "Entry 1841", entry=ROWS[0], leaf=LEAF, hash=HASH, hash_hex=HASH, previous_hash="", facts=[])
         | {"proof": None, "entry_url": "#"},
+    ),
+    "entry_waiting": (
+        "audit/waiting.html",
+        page("Audit log", "Waiting", event_id="0192f3c1-77aa-7000-8000-000000000001", recorded_at=before(minutes=0))
+        | {"erase_url": "#"},
+    ),
+    "entry_late": (
+        "audit/waiting.html",
+        page("Audit log", "Waiting", event_id="0192f3c1-77aa-7000-8000-000000000001", recorded_at=before(minutes=9))
+        | {"erase_url": "", "is_late": True},
+    ),
+    "erase": ("audit/erase.html", ERASE),
+    "erase_unknown": (
+        "audit/erase.html",
+        ERASE | {"kind": "event", "id": "0192f3c1", "errors": ["Nothing in the record of this tenant has this id."]},
     ),
     "export": ("audit/export.html", EXPORT),
     "export_pending": ("audit/export.html", EXPORT | {"checkpoint": None, "count": 0}),

@@ -1,8 +1,4 @@
-"""The record: an inbox that business transactions write, and the numbered log that only the sequencer writes.
-
-Entries are never changed or removed; triggers and grants refuse it for every role, the owner included. Everything
-that outsiders verify is in entries, tiles and checkpoints; every other table can be made again from them.
-"""
+"""The log itself: inbox, entries, heads, tiles, checkpoints and what is sealed beside the entries."""
 
 from __future__ import annotations
 
@@ -12,7 +8,6 @@ from functools import cached_property
 from typing import Any, ClassVar
 from uuid import UUID
 
-from django.contrib.postgres.fields import ArrayField
 from django.db import models
 
 
@@ -133,8 +128,8 @@ class PrivateDetail(models.Model):
         return str(self.event_id)
 
 
-class TenantHead(models.Model):
-    """The last number and hash of one tenant's chain. A cache: verification re-derives it from the entries."""
+class _Place(models.Model):
+    """One entry of a tenant's chain, by number, position and hash."""
 
     tenant_id = models.UUIDField(primary_key=True)
     tseq = models.BigIntegerField()
@@ -142,25 +137,24 @@ class TenantHead(models.Model):
     leaf_hash = models.BinaryField(max_length=32)
 
     class Meta:
-        db_table = "audit_tenanthead"
+        abstract = True
 
     def __str__(self) -> str:
         return f"{self.tenant_id} at {self.tseq}"
 
 
-class PrunedHead(models.Model):
-    """The last entry of a tenant that retention removed: enough to show that its chain goes on from there."""
+class TenantHead(_Place):
+    """The last number and hash of one tenant's chain. A cache: verification re-derives it from the entries."""
 
-    tenant_id = models.UUIDField(primary_key=True)
-    tseq = models.BigIntegerField()
-    idx = models.BigIntegerField()
-    leaf_hash = models.BinaryField(max_length=32)
+    class Meta:
+        db_table = "audit_tenanthead"
+
+
+class PrunedHead(_Place):
+    """The last entry of a tenant that retention removed: enough to show that its chain goes on from there."""
 
     class Meta:
         db_table = "audit_prunedhead"
-
-    def __str__(self) -> str:
-        return f"{self.tenant_id} up to {self.tseq}"
 
 
 class Tile(models.Model):
@@ -192,9 +186,10 @@ class Edge(models.Model):
 
 
 class Checkpoint(models.Model):
-    """A published checkpoint: signed by the log and, where one is configured, cosigned by the witness."""
+    """A published checkpoint, signed and cosigned. A log that was opened anew has another origin, and keeps the old."""
 
-    size = models.BigIntegerField(primary_key=True)
+    pk = models.CompositePrimaryKey("origin", "size")
+    size = models.BigIntegerField()
     root = models.BinaryField(max_length=32)
     origin = models.CharField(max_length=200)
     note = models.TextField(help_text="The whole signed note with every signature line (C2SP tlog-checkpoint).")
@@ -203,6 +198,7 @@ class Checkpoint(models.Model):
 
     class Meta:
         db_table = "audit_checkpoint"
+        indexes: ClassVar = [models.Index(fields=["size"], name="audit_checkpoint_size")]
 
     def __str__(self) -> str:
         return f"{self.origin} at {self.size}"
@@ -223,6 +219,8 @@ class LogState(models.Model):
     fault_at = models.DateTimeField(null=True)
     partition_rows = models.BigIntegerField(default=10_000_000)
     pruned_to = models.BigIntegerField(default=0, help_text="Entries below this position were removed by retention.")
+    pruned_record = models.BigIntegerField(null=True, help_text="Position of the entry that records the removal.")
+    pruned_leaf = models.TextField(blank=True, help_text="That entry, which every tenant's export quotes.")
 
     class Meta:
         db_table = "audit_logstate"
@@ -230,66 +228,3 @@ class LogState(models.Model):
 
     def __str__(self) -> str:
         return f"{self.size} entries"
-
-
-class Reader(models.Model):
-    """How far one reader of sequenced entries has come. Readers never write in the hot path."""
-
-    name = models.CharField(primary_key=True, max_length=200)
-    position = models.BigIntegerField(default=0, help_text="The next position in the log that it will read.")
-    delivered = models.BigIntegerField(
-        default=0, help_text="How many records it has delivered: their sequence numbers."
-    )
-    read_at = models.DateTimeField(null=True)
-    fault = models.CharField(max_length=500, blank=True)
-
-    class Meta:
-        db_table = "audit_reader"
-
-    def __str__(self) -> str:
-        return f"{self.name} at {self.position}"
-
-
-class UsageDay(models.Model):
-    """Uses of one key under one scope by one consumer on one day (UTC). Read from the log, made again at will."""
-
-    pk = models.CompositePrimaryKey("tenant_id", "day", "key_id", "consumer_id", "scope")
-    tenant_id = models.UUIDField()
-    day = models.DateField()
-    key_id = models.UUIDField()
-    consumer_id = models.UUIDField()
-    scope = models.CharField(max_length=200, blank=True)
-    allowed = models.BigIntegerField(default=0)
-    denied = models.BigIntegerField(default=0)
-    failed = models.BigIntegerField(default=0)
-    last_at = models.DateTimeField()
-    last_allowed_at = models.DateTimeField(null=True)
-
-    class Meta:
-        db_table = "audit_usageday"
-        indexes: ClassVar = [
-            models.Index(fields=["tenant_id", "key_id", "-day"], name="audit_usageday_key"),
-            models.Index(fields=["tenant_id", "consumer_id", "-day"], name="audit_usageday_consumer"),
-        ]
-
-    def __str__(self) -> str:
-        return f"{self.key_id} on {self.day}"
-
-
-class SearchBlock(models.Model):
-    """Which words (action, outcome, actor, target) occur in a block of 256 entries of one tenant.
-
-    A skip index: false positives are read and dropped, false negatives cannot be. About 2 bytes an entry.
-    """
-
-    pk = models.CompositePrimaryKey("tenant_id", "number")
-    tenant_id = models.UUIDField()
-    number = models.BigIntegerField(help_text="(tseq - 1) / 256")
-    upto = models.BigIntegerField(help_text="The last number of the tenant that the words of this block cover.")
-    words = ArrayField(models.IntegerField(), help_text="CRC-32 of each word (audit.words), sorted.")
-
-    class Meta:
-        db_table = "audit_searchblock"
-
-    def __str__(self) -> str:
-        return f"{self.tenant_id} block {self.number}"
