@@ -69,7 +69,7 @@ def recorded_actions() -> Iterator[str]:
         ("key.leaked", 200401),
         ("grant.created", 300301),
         ("grant.ended", 300399),
-        ("member.joined", 300503),
+        ("member.joined", 300501),
         ("session.started", 300201),
         ("session.ended", 300202),
         ("audit.reopened", 300499),
