@@ -14,7 +14,7 @@ from django.utils.translation import gettext as _
 from audit import labels, selectors
 from audit.models import Outcome
 from audit.personal import State
-from audit.words import delivery_of
+from audit.words import DELIVERIES, delivery_of
 from byok_portal.ui.wording import word_moment
 
 if TYPE_CHECKING:
@@ -134,6 +134,8 @@ def _word(name: str) -> str:
 
 
 def _value(name: str, value: object) -> Any:
+    if name in DELIVERIES and type(value) is int:
+        return _("version %(number)s") % {"number": value} if value else _("no version")
     if isinstance(value, list):
         return ", ".join(map(str, value))
     if isinstance(value, str) and name.endswith("_at"):
