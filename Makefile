@@ -28,8 +28,9 @@ check: environment ## What CI runs: format, lint, types, imports, migrations, de
 	BYOK_BUILD=1 $(PYTHON) manage.py spectacular --format openapi-json --validate --fail-on-warn --file /dev/null
 	@$(MAKE) --no-print-directory test
 
-bench: environment ## How fast the audit log is, on a database of its own; takes minutes
-	@exec $(PYTHON) bench/audit_log.py $(ARGS)
+bench: environment ## How fast log and reminder sweep are, on databases of their own; takes many minutes
+	@$(PYTHON) bench/audit_log.py $(ARGS)
+	@$(PYTHON) bench/reminders.py
 
 lock: ## For maintainers, with uv: resolve pyproject.toml into requirements.lock
 	@command -v uv >/dev/null || { echo "make lock needs uv (https://docs.astral.sh/uv/) on the PATH" >&2; exit 1; }

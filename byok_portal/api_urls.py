@@ -8,8 +8,9 @@ from drf_spectacular.views import SpectacularJSONAPIView
 from audit.api import erasures, proofs
 from audit.api import views as audit
 from byok_portal import api_docs
-from keys.api import draining, uses
+from keys.api import draining, findings, policies, uses
 from keys.api import views as keys
+from tenants.api import jobs, notices
 from tenants.api import views as tenants
 
 _T = "tenants/<str:tenant>/"
@@ -35,6 +36,10 @@ urlpatterns = [
         tenants.ConsumerTokenRevoke.as_view(),
         name="consumer-token-revoke",
     ),
+    path(f"{_T}policy/", policies.TenantPolicy.as_view(), name="policy"),
+    path(f"{_K}policy/", policies.KeyPolicy.as_view(), name="key-policy"),
+    path(f"{_T}notices/", notices.Notices.as_view(), name="notices"),
+    path(f"{_T}notices/read/", notices.NoticesRead.as_view(), name="notices-read"),
     path(f"{_T}keys/", keys.Keys.as_view(), name="keys"),
     path(_K, keys.KeyDetail.as_view(), name="key"),
     path(f"{_K}proof/", keys.KeyProof.as_view(), name="key-proof"),
@@ -49,11 +54,17 @@ urlpatterns = [
     path(f"{_K}resume/", keys.KeyResume.as_view(), name="key-resume"),
     path(f"{_K}revoke/", keys.KeyRevoke.as_view(), name="key-revoke"),
     path(f"{_K}compromise/", keys.KeyCompromise.as_view(), name="key-compromise"),
+    path(f"{_T}findings/", findings.Findings.as_view(), name="findings"),
+    path(f"{_K}findings/<str:kind>/accept/", findings.FindingAccept.as_view(), name="finding-accept"),
+    path(f"{_K}right-size/", findings.KeyRightSize.as_view(), name="key-right-size"),
+    path(f"{_K}hand-over/", keys.KeyHandOver.as_view(), name="key-hand-over"),
     path(f"{_K}withdraw/", keys.KeyWithdraw.as_view(), name="key-withdraw"),
     path(f"{_K}grants/", keys.Grants.as_view(), name="grants"),
     path(f"{_K}grants/<uuid:grant>/end/", keys.GrantEnd.as_view(), name="grant-end"),
     path(f"{_K}use/", uses.KeyUse.as_view(), name="key-use"),
     path(f"{_K}proxy/<path:path>", uses.KeyProxy.as_view(), name="key-proxy"),
+    path(f"{_T}jobs/", jobs.Jobs.as_view(), name="jobs"),
+    path(f"{_T}jobs/<uuid:job>/retry/", jobs.JobRetry.as_view(), name="job-retry"),
     path(f"{_T}audit/events/", audit.Events.as_view(), name="audit-events"),
     path(f"{_T}audit/events/<uuid:event>/", audit.EventDetail.as_view(), name="audit-event"),
     path(f"{_T}audit/events/<uuid:event>/proof/", proofs.EventProof.as_view(), name="audit-event-proof"),

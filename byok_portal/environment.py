@@ -38,6 +38,9 @@ def load(*, prepare: bool) -> None:
     settings |= roles.login_urls(server.admin_url(), name=DATABASE, passwords=settings["passwords"])
     settings["BASE_URL"] = f"http://localhost:{os.environ.get('BYOK_PORT', '8000')}"
     settings |= _log_settings(_settings_file().parent, LOG_ORIGIN)
+    # The mails of the quick start stay on this machine, and its mailbox page shows them.
+    mail = state.state_folder("mail")
+    settings |= {"EMAIL_URL": f"filemail://{mail}", "BYOK_MAILBOX": str(mail), "BYOK_DIGEST_WAIT_SECONDS": "20"}
     settings["STATIC_ROOT"] = str(state.state_folder("static"))
     for name, value in settings.items():
         if isinstance(value, str):
@@ -78,7 +81,6 @@ def _make() -> dict[str, Any]:
     settings: dict[str, Any] = {
         "SECRET_KEY": secrets.token_urlsafe(48),
         "BYOK_KEY_FILE": str(key_file),
-        "EMAIL_URL": f"filemail://{state.state_folder('mail')}",
         "LOG_PLAIN": "true",
         "LOG_LEVEL": "WARNING",
         "passwords": {short: secrets.token_urlsafe(24) for short in roles.LOGINS},

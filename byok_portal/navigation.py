@@ -1,14 +1,18 @@
-"""The shell around a tenant's pages: where the person is, where they can go. A context processor; reads nothing."""
+"""The shell around a tenant's pages: where the person is, where they can go. A context processor."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+from django.db import connections
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
+from byok_portal.boundary import binding
 from byok_portal.boundary.permissions import ROLE_PERMISSIONS, Permission
+from tenants.pages.inbox import MOST, word_count
+from tenants.services import notices
 
 if TYPE_CHECKING:
     from django.http import HttpRequest
@@ -17,8 +21,12 @@ if TYPE_CHECKING:
 
 _ITEMS: Final = (
     ("keys", gettext_lazy("Keys"), "key-round", "keys:list", Permission.KEY_READ),
+    ("findings", gettext_lazy("Findings"), "search-check", "keys:findings", Permission.KEY_READ),
+    ("inbox", gettext_lazy("Inbox"), "inbox", "tenants:inbox", Permission.NOTICE_READ),
     ("consumers", gettext_lazy("Consumers"), "plug", "tenants:consumers", Permission.CONSUMER_READ),
     ("audit", gettext_lazy("Audit log"), "scroll-text", "audit:list", Permission.AUDIT_READ),
+    ("policy", gettext_lazy("Policy"), "scale", "keys:policy", Permission.KEY_READ),
+    ("jobs", gettext_lazy("Jobs"), "list-checks", "tenants:jobs", Permission.JOB_READ),
     ("members", gettext_lazy("Members"), "users", "tenants:members", Permission.MEMBER_READ),
 )
 _ENDING: Final = frozenset({"offboarding", "offboarded"})
@@ -36,7 +44,7 @@ def shell(request: HttpRequest) -> dict[str, Any]:
             "tenant": _tenant(place),
             "tenants": [{**_tenant(each), "current": each.tenant_id == place.tenant_id} for each in places],
             "choose_url": reverse("tenants:choose") if len(places) > 1 else "",
-            "nav": list(_nav(place, getattr(request, "byok_section", ""))),
+            "nav": list(_nav(place, getattr(request, "byok_section", ""), unread=_count_unread(request, place))),
             "me": {"name": str(request.user), "sub": place.role.value.capitalize()},
         }
     }
@@ -47,11 +55,20 @@ def _tenant(place: Place) -> dict[str, str]:
     return {"name": place.name, "sub": place.state.capitalize(), "url": url}
 
 
-def _nav(place: Place, section: str) -> Any:
+def _count_unread(request: HttpRequest, place: Place) -> str:
+    """For the badge. Empty where no page of the tenant is being rendered, such as an error page."""
+    if binding.find_tenant() != place.tenant_id or not connections[binding.get_alias()].in_atomic_block:
+        return ""
+    user_id: Any = request.user.pk
+    return word_count(notices.count_unread(user_id, at_most=MOST))
+
+
+def _nav(place: Place, section: str, *, unread: str) -> Any:
     items: list[tuple[str, Any, str, str, Permission]] = list(_ITEMS)
     if place.state in _ENDING:
         items.append(("offboarding", _("Offboarding"), "door-open", "tenants:offboarding", Permission.TENANT_READ))
     for name, label, icon, url_name, permission in items:
         if permission in ROLE_PERMISSIONS[place.role]:
             url = reverse(url_name, args=[place.slug])
-            yield {"label": label, "icon": icon, "url": url, "current": name == section}
+            badge = {"count": unread, "alert": bool(unread)} if name == "inbox" else {}
+            yield {"label": label, "icon": icon, "url": url, "current": name == section, **badge}

@@ -34,6 +34,7 @@ JOB_LEASE_SECONDS: int = env.int("BYOK_JOB_LEASE_SECONDS", default=150)
 BROKERED_CALLS: int = env.int("BYOK_BROKERED_CALLS", default=2)
 """Calls of one tenant that may wait for providers at once in one web process; it has four threads."""
 INVITATION_DAYS: int = env.int("BYOK_INVITATION_DAYS", default=7)
+HAND_OVER_DAYS: int = env.int("BYOK_HAND_OVER_DAYS", default=14)
 PROOF_DAYS: int = env.int("BYOK_PROOF_DAYS", default=90)
 
 # --- Databases: one login per role, none of them a superuser (DESIGN.md section 5) ---------------------------------
@@ -157,9 +158,22 @@ SESSION_COOKIE_HTTPONLY = True
 SESSION_COOKIE_SECURE = CSRF_COOKIE_SECURE = _TLS
 SESSION_COOKIE_SAMESITE = CSRF_COOKIE_SAMESITE = "Lax"
 CSRF_FAILURE_VIEW = "byok_portal.boundary.pages.csrf_failure"
+EMAIL_TIMEOUT = 20  # far shorter than a job's lease: a mail server that hangs is not a worker that died
 EMAIL_CONFIG = env.email_url("EMAIL_URL", default="consolemail://")
+if EMAIL_CONFIG.get("EMAIL_FILE_PATH"):
+    # django-environ drops the first slash, and mails would lie below whatever folder a command was started in.
+    EMAIL_CONFIG["EMAIL_FILE_PATH"] = f"/{EMAIL_CONFIG['EMAIL_FILE_PATH'].lstrip('/')}"
 vars().update(EMAIL_CONFIG)
 DEFAULT_FROM_EMAIL = env.str("DEFAULT_FROM_EMAIL", default="portal@byok.example")
+MAIL_CONFIGURED = bool(env.str("EMAIL_URL", default=""))
+MAIL_LEAVES = MAIL_CONFIGURED and "smtp" in str(EMAIL_CONFIG.get("EMAIL_BACKEND", ""))
+"""Invitations go by mail alone; with files or without mail, the link is shown to whoever invites as well."""
+DIGEST_MINUTES: int = env.int("BYOK_DIGEST_MINUTES", default=60)
+"""At most one digest per person and tenant in this time; urgent notices do not wait for it."""
+DIGEST_WAIT_SECONDS: int = env.int("BYOK_DIGEST_WAIT_SECONDS", default=300)
+"""How long the first notice waits for others to come along."""
+MAILBOX: str = env.str("BYOK_MAILBOX", default="")
+"""Folder of the file backend whose mails `/demo/mailbox/` shows to anybody: for the quick start only."""
 
 # --- Transport and browser -----------------------------------------------------------------------------------------
 SECURE_SSL_REDIRECT = _TLS

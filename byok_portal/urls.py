@@ -6,7 +6,7 @@ from django.contrib import admin
 from django.urls import include, path
 
 from audit import log_views
-from byok_portal import health
+from byok_portal import demo_mailbox, health
 from byok_portal.api_urls import urlpatterns as api_patterns
 
 handler400 = "byok_portal.errors_pages.bad_request"
@@ -14,6 +14,8 @@ handler404 = "byok_portal.errors_pages.not_found"
 handler500 = "byok_portal.errors_pages.server_error"
 
 urlpatterns = [
+    # Answers 404 unless this is a quick start.
+    path("demo/mailbox/", demo_mailbox.show, name="demo-mailbox"),
     path("", include("tenants.pages.urls")),
     path("t/<slug:tenant>/", include("keys.pages.urls")),
     path("t/<slug:tenant>/audit/", include("audit.pages.urls")),

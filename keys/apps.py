@@ -13,13 +13,17 @@ class KeysConfig(AppConfig):
 
     def ready(self) -> None:
         from audit import sealing  # noqa: PLC0415  # the app registry must be ready
-        from keys import labels, tasks  # noqa: F401, PLC0415  # importing `tasks` registers the jobs
+        from keys import labels, notices, tasks  # noqa: F401, PLC0415  # importing `tasks` registers the jobs
         from keys.pages.panel import Panel  # noqa: PLC0415
+        from keys.services import clocks, ownership  # noqa: PLC0415
         from keys.services.audit_seal import AuditSealer  # noqa: PLC0415
         from keys.services.catalogue import sync_catalogue  # noqa: PLC0415  # the app registry must be ready
+        from keys.states import ClockReason  # noqa: PLC0415
         from tenants.pages import panel  # noqa: PLC0415
 
         sealing.install(AuditSealer())
         labels.install()
+        notices.install()
+        clocks.install(ClockReason.NO_OWNER, ownership.find_due)
         panel.install(Panel())
         post_migrate.connect(sync_catalogue, sender=self, dispatch_uid="keys.catalogue")

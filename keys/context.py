@@ -1,4 +1,7 @@
-"""Reads everything that one use is decided on, in one statement, as the bound tenant. Caches nothing."""
+"""Reads everything that one use is decided on, in one statement, as the bound tenant. Caches nothing.
+
+Only while a platform policy has begun that no job has brought to the tenant's clocks yet, the policies are read too.
+"""
 
 from __future__ import annotations
 
@@ -13,7 +16,9 @@ from django.db import connections
 from byok_portal.boundary import binding
 from byok_portal.boundary.identifiers import parse_id
 from keys.facts import ConsumerFacts, GrantFacts, KeyFacts, UseContext, VersionFacts
+from keys.policies import earliest
 from keys.restrictions import Window
+from keys.rulebook import find_suspension
 from keys.selectors import end_of
 from keys.states import Custody, DataKeyState, Delivery, Environment, GrantState, KeyState, VersionState
 from tenants.states import TenantState
@@ -24,6 +29,8 @@ SELECT t.state AS tenant_state,
        (c.state = 'active' AND k.revoked_at IS NULL AND k.expires_at > clock_timestamp()) AS consumer_live,
        y.id AS key_id, y.name AS key_name, y.state AS key_state, y.environment, y.custody, y.scopes, y.ends_on,
        y.suspends_at, y.provider_id,
+       EXISTS (SELECT FROM keys_platformpolicy p WHERE p.starts_at <= clock_timestamp() AND p.number > coalesce(
+               (SELECT a.number FROM keys_appliedpolicy a WHERE a.tenant_id = t.id), 0)) AS clock_behind,
        g.id AS grant_id, g.state AS grant_state, g.scopes AS grant_scopes, g.deliveries, g.networks, g."window",
        g.rate_per_minute, g.starts_at, g.expires_at,
        (SELECT jsonb_agg(jsonb_build_array(v.id, v.number, v.state, d.state,
@@ -110,8 +117,13 @@ def _key(row: dict[str, Any]) -> KeyFacts | None:
         scopes=frozenset(row["scopes"]),
         deliveries=frozenset(Delivery),
         ends_at=end_of(row["ends_on"]),
-        suspends_at=row["suspends_at"],
+        suspends_at=_suspends_at(row),
     )
+
+
+def _suspends_at(row: dict[str, Any]) -> datetime | None:
+    stored: datetime | None = row["suspends_at"]
+    return earliest(stored, find_suspension(row["key_id"])) if row["clock_behind"] else stored
 
 
 def _grant(row: dict[str, Any]) -> GrantFacts | None:

@@ -62,6 +62,12 @@ def find_current(key_id: UUID) -> KeyVersion | None:
     return KeyVersion.objects.filter(key_id=key_id, state__in=CURRENT).first()
 
 
+def find_expired(key_id: UUID) -> KeyVersion | None:
+    """The newest version, if it has expired and nothing has replaced it."""
+    newest = list_versions(key_id).first()
+    return newest if newest is not None and newest.state == VersionState.EXPIRED else None
+
+
 def find_draining(key_id: UUID) -> KeyVersion | None:
     """The superseded version that has not been revoked yet."""
     return KeyVersion.objects.filter(key_id=key_id, state=VersionState.SUPERSEDED).first()

@@ -21,6 +21,7 @@ __all__ = [
     "Delivery",
     "Environment",
     "GrantState",
+    "HandOverState",
     "KeyState",
     "RevocationReason",
     "VersionState",
@@ -66,6 +67,13 @@ class ClockReason(StrEnum):
     OVERDUE = "overdue"
     NO_OWNER = "no_owner"
     NOT_RECERTIFIED = "not_recertified"
+
+
+class HandOverState(StrEnum):
+    """Whether somebody still has to be named for a key whose owner left."""
+
+    OPEN = "open"
+    CLOSED = "closed"
 
 
 class DataKeyState(StrEnum):

@@ -2,12 +2,36 @@
 
 from __future__ import annotations
 
-from byok_portal.boundary.jobs import RetryLater, Running, job
+from contextlib import suppress
+from datetime import timedelta
+from typing import TYPE_CHECKING, Final
+
+import structlog
+from django.utils import timezone
+
+from byok_portal.boundary import actors, binding
+from byok_portal.boundary.identifiers import PLATFORM
+from byok_portal.boundary.jobs import RetryLater, Running, every_minute, job, take_turn
 from byok_portal.errors import Conflict
-from keys.services import draining, lifecycle, offboarding, rotation, upstream
+from keys import deadlines
+from keys.services import draining, expiry, grants, lifecycle, offboarding, policies, reminders, rotation, upstream
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+    from datetime import date
+    from uuid import UUID
+
+    from byok_portal.boundary.actors import Actor
+    from keys.deadlines import Name
+
+log = structlog.get_logger("byok.clock")
 
 _LAST = 1
 STILL_DRAINING = "still_draining"
+_REMINDING: Final = timedelta(minutes=15)
+_SWEPT: Final = 100_000
+"""Deadlines that one look over all tenants takes along: as many ids as memory should hold."""
+_AT_ONCE: Final = 500
 
 
 @job(lifecycle.REVOKE_UPSTREAM)
@@ -34,3 +58,90 @@ def finish_drain(running: Running) -> None:
 def offboard(running: Running) -> None:
     """Take an offboarding as far as it goes."""
     offboarding.advance(running)
+
+
+@job(policies.APPLY)
+def apply_policy(running: Running) -> None:
+    """Set the clocks of a tenant's keys by the newest platform policy, unless another run has."""
+    with suppress(Conflict):
+        policies.apply(actor=running.actor)
+
+
+def keep_time() -> int:
+    """Write what the clock has brought, over all tenants; returns how much. Two workers at once write each thing once.
+
+    Nothing waits for it: decisions look at the moments themselves.
+    """
+    for tenant_id in expiry.list_behind():
+        with binding.bind_tenant(tenant_id):
+            policies.enqueue_apply()
+    return (
+        _work_off(expiry.list_due_suspensions, lambda actor, due: expiry.suspend(actor=actor, key_id=due))
+        + _work_off(expiry.list_due_versions, lambda actor, due: expiry.expire(actor=actor, version_id=due))
+        + _work_off(expiry.list_due_grants, lambda actor, due: grants.expire(actor=actor, grant_id=due))
+    )
+
+
+def _work_off(list_due: Callable[[], list[tuple[UUID, UUID]]], write: Callable[[Actor, UUID], object]) -> int:
+    written, actor = 0, actors.worker(PLATFORM)
+    while due := list_due():
+        done = 0
+        for tenant_id, subject_id in due:
+            try:
+                with suppress(Conflict), binding.bind_tenant(tenant_id):
+                    write(actor, subject_id)
+                    done += 1
+            except Exception as error:  # one row that cannot be written must not stop all others
+                log.exception("clock_failed", subject_id=subject_id, error=type(error).__name__)
+        written += done
+        if not done:  # another worker is at it, or nothing can be written
+            break
+    return written
+
+
+every_minute("keys.tasks.keep_time")
+
+
+def remind() -> int:
+    """Say what is due today, some times an hour; returns how many deadlines. Two at once say each thing once."""
+    return remind_on(timezone.now().date()) if take_turn("keys.reminders", every=_REMINDING) else 0
+
+
+def remind_on(day: date) -> int:
+    """One sweep over every tenant."""
+    said, found, failed = 0, _SWEPT, False
+    while found >= _SWEPT and not failed:
+        due = deadlines.list_due(day, _SWEPT)
+        found = sum(map(len, due.values()))
+        for tenant_id, names in due.items():
+            try:
+                said += remind_tenant(tenant_id, day, names)
+            except Exception as error:  # as above: one tenant must not silence all others
+                log.exception("reminders_failed", tenant_id=str(tenant_id), error=type(error).__name__)
+                failed = True  # the same would come again; the rest waits for the next sweep
+    return said
+
+
+def remind_tenant(tenant_id: UUID, day: date, names: Sequence[Name]) -> int:
+    """Say what is due of these deadlines of one tenant, in transactions of some hundred; returns how many."""
+    return sum(_remind_some(tenant_id, day, names[at : at + _AT_ONCE]) for at in range(0, len(names), _AT_ONCE))
+
+
+def _remind_some(tenant_id: UUID, day: date, names: Sequence[Name]) -> int:
+    actor = actors.worker(PLATFORM)
+    if old := [name for name in names if deadlines.is_old(name, day)]:
+        with binding.bind_tenant(tenant_id), binding.reading():
+            escalation = reminders.find_escalation(day, old)
+        if escalation is not None:
+            # Before the tenant's own people, whose reminder closes the matter: a crash in between loses nothing.
+            with suppress(Conflict), binding.bind_tenant(PLATFORM):
+                reminders.escalate(actor=actor, escalation=escalation)
+    with binding.bind_tenant(tenant_id):
+        try:
+            return reminders.remind(actor=actor, day=day, names=names)
+        except Conflict:
+            reminders.note_unsaid(day, names)
+            return 0
+
+
+every_minute("keys.tasks.remind")

@@ -9,6 +9,7 @@ from django.db import connections, models
 from byok_portal.boundary import binding
 from byok_portal.boundary.directory import Place
 from byok_portal.boundary.identifiers import parse_id
+from byok_portal.boundary.models import Job
 from byok_portal.boundary.permissions import Role
 from byok_portal.errors import NotFound
 from tenants.models import Consumer, ConsumerToken, Membership, Offboarding, Tenant, User
@@ -99,3 +100,8 @@ def get_by_reference(queryset: QuerySet[_Model], reference: str | UUID) -> _Mode
     if found is None:
         raise NotFound
     return found
+
+
+def list_jobs() -> QuerySet[Job]:
+    """Background work of the bound tenant."""
+    return Job.objects.filter(tenant_id=binding.get_tenant())

@@ -54,6 +54,8 @@ GLOBAL_TABLES: Final[dict[str, dict[str, str]]] = {
     "audit_reader": {READER: "SELECT, INSERT, UPDATE, DELETE", APP: "SELECT", STAFF: "SELECT"},
     # Only the catalogue sync (at migrate) and platform staff change providers.
     "keys_provider": {APP: "SELECT", STAFF: "SELECT, INSERT, UPDATE"},
+    # The floor of every tenant's policy: numbered and dated, never changed.
+    "keys_platformpolicy": {APP: "SELECT", STAFF: "SELECT, INSERT"},
 }
 
 GLOBAL_SEQUENCES: Final = (

@@ -14,7 +14,7 @@ from uuid import UUID
 import structlog
 from django.conf import settings
 from django.db import connections, transaction
-from django.db.models import F
+from django.db.models.functions import Greatest
 from django.utils import timezone
 from django_q.models import OrmQ
 from django_q.tasks import async_task
@@ -75,6 +75,14 @@ class RetryLater(Exception):  # an instruction to the runner, not a fault
         self.seconds = seconds
 
 
+class GiveUp(Exception):  # an instruction to the runner, as RetryLater
+    """A job function raises it when trying again by itself would be wrong: a dead letter, until a person retries it."""
+
+    def __init__(self, code: str) -> None:
+        super().__init__(code)
+        self.code = code
+
+
 REGISTRY: Final[dict[str, Callable[[Running], None]]] = {}
 _clock: Final[dict[str, float]] = {}
 """What the clock calls, and when it last did (monotonic seconds of this process)."""
@@ -117,21 +125,25 @@ def run(tenant_id: str, job_id: str) -> str:
     """The only django-q2 task: claim, work, settle. Answers with the job's state; never raises."""
     with binding.bind_tenant(UUID(tenant_id)):
         row = _claim(UUID(job_id))
-        if row is None:
-            return "not due"
-        try:
-            REGISTRY[row.kind](Running(actors.worker(row.id), row))
-        except LeaseLost:
-            return "lease lost"
-        except RetryLater as pause:
-            return _retry(row, pause.code, seconds=pause.seconds)
-        except errors.PortalError as error:
-            return _retry(row, error.code)
-        except Exception as error:  # a job must settle whatever its function raises
-            # Only the type: an exception's text may hold what a provider or a library put there.
-            log.exception("job_failed", kind=row.kind, job_id=job_id, error=type(error).__name__)
-            return _retry(row, type(error).__name__)
-        return _settle(row, JobState.DONE, "")
+        return "not due" if row is None else _work(row)
+
+
+def _work(row: Job) -> str:
+    try:
+        REGISTRY[row.kind](Running(actors.worker(row.id), row))
+    except LeaseLost:
+        return "lease lost"
+    except RetryLater as pause:
+        return _retry(row, pause.code, seconds=pause.seconds)
+    except GiveUp as end:
+        return _settle(row, JobState.DEAD, end.code)
+    except errors.PortalError as error:
+        return _retry(row, error.code)
+    except Exception as error:  # a job must settle whatever its function raises
+        # Only the type: an exception's text may hold what a provider or a library put there.
+        log.exception("job_failed", kind=row.kind, job_id=str(row.id), error=type(error).__name__)
+        return _retry(row, type(error).__name__)
+    return _settle(row, JobState.DONE, "")
 
 
 def list_due(limit: int = 100) -> list[tuple[UUID, UUID]]:
@@ -145,6 +157,15 @@ def every_minute(function: str) -> None:
     """Have a worker call this function (dotted path, no arguments) about once a minute; twice must be harmless."""
     if function not in _clock:
         _clock[function] = 0.0
+
+
+def take_turn(name: str, *, every: timedelta) -> bool:
+    """Whether this call is the one that works now: yes for one caller in each period, over all hosts."""
+    now = timezone.now()
+    _, created = Pulse.objects.get_or_create(name=name, defaults={"beat_at": now})
+    # Also after a clock that was put back: a moment to come must not silence everybody.
+    over = Pulse.objects.filter(name=name).exclude(beat_at__gt=now - every, beat_at__lte=now)
+    return created or bool(over.update(beat_at=now))
 
 
 def _call_by_the_clock() -> None:
@@ -246,7 +267,10 @@ def requeue(job_id: UUID) -> Job:
     if row.state != JobState.DEAD:
         raise errors.Conflict(f"The job is {row.state}; only a dead letter is retried.", code="job_state")
     _rows(job_id).update(
-        state=JobState.QUEUED, run_after=timezone.now(), max_attempts=F("attempts") + 12, finished_at=None
+        state=JobState.QUEUED,
+        run_after=timezone.now(),
+        max_attempts=Greatest("attempts", "max_attempts") + 12,
+        finished_at=None,
     )
     wake(row.tenant_id, row.id)
     return row

@@ -17,6 +17,7 @@ class Permission(StrEnum):
     MEMBER_READ = "member:read"
     MEMBER_INVITE = "member:invite"
     MEMBER_ACCEPT = "member:accept"
+    MEMBER_REMOVE = "member:remove"
     CONSUMER_READ = "consumer:read"
     CONSUMER_REGISTER = "consumer:register"
     CONSUMER_TOKEN = "consumer:token"  # noqa: S105  # a permission, not a token
@@ -33,13 +34,19 @@ class Permission(StrEnum):
     KEY_REVOKE = "key:revoke"
     KEY_COMPROMISE = "key:compromise"
     KEY_WITHDRAW = "key:withdraw"
+    KEY_HAND_OVER = "key:hand_over"
     KEY_USE = "key:use"
     CREDENTIAL_INTROSPECT = "credential:introspect"
+    FINDING_ACCEPT = "finding:accept"
     GRANT_READ = "grant:read"
     GRANT_CREATE = "grant:create"
     GRANT_END = "grant:end"
+    POLICY_SET = "policy:set"
+    PLATFORM_POLICY = "platform:policy"
     AUDIT_READ = "audit:read"
     AUDIT_ERASE = "audit:erase"
+    NOTICE_READ = "notice:read"
+    NOTICE_PREFER = "notice:prefer"
     JOB_READ = "job:read"
     JOB_RETRY = "job:retry"
     JOB_RUN = "job:run"
@@ -57,13 +64,24 @@ class Role(StrEnum):
 _P = Permission
 
 _READ: Final = frozenset(
-    {_P.TENANT_READ, _P.PROVIDER_READ, _P.KEY_READ, _P.GRANT_READ, _P.CONSUMER_READ, _P.MEMBER_READ}
+    {
+        _P.TENANT_READ,
+        _P.PROVIDER_READ,
+        _P.KEY_READ,
+        _P.GRANT_READ,
+        _P.CONSUMER_READ,
+        _P.MEMBER_READ,
+        # Everybody's own inbox, nobody else's.
+        _P.NOTICE_READ,
+        _P.NOTICE_PREFER,
+    }
 )
 
 ROLE_PERMISSIONS: Final[dict[Role, frozenset[Permission]]] = {
     Role.OWNER: _READ
     | {
         _P.MEMBER_INVITE,
+        _P.MEMBER_REMOVE,
         _P.CONSUMER_REGISTER,
         _P.CONSUMER_TOKEN,
         _P.CONSUMER_END,
@@ -76,11 +94,15 @@ ROLE_PERMISSIONS: Final[dict[Role, frozenset[Permission]]] = {
         _P.KEY_REVOKE,
         _P.KEY_COMPROMISE,
         _P.KEY_WITHDRAW,
+        _P.KEY_HAND_OVER,
+        _P.FINDING_ACCEPT,
         _P.GRANT_CREATE,
         _P.GRANT_END,
+        _P.POLICY_SET,
         _P.AUDIT_READ,
         _P.AUDIT_ERASE,
         _P.JOB_READ,
+        _P.JOB_RETRY,
     },
     # A custodian handles material; who may use it is decided by owners.
     Role.CUSTODIAN: _READ
@@ -105,7 +127,9 @@ STAFF_PERMISSIONS: Final = frozenset(
         _P.CONSUMER_END,
         _P.PROVIDER_READ,
         _P.PROVIDER_EDIT,
+        _P.PLATFORM_POLICY,
         _P.AUDIT_READ,
+        _P.NOTICE_READ,
         _P.JOB_READ,
         _P.JOB_RETRY,
     }
@@ -126,6 +150,8 @@ TOKEN_PERMISSIONS: Final = frozenset(
         _P.KEY_REVOKE,
         _P.KEY_COMPROMISE,
         _P.KEY_WITHDRAW,
+        _P.KEY_HAND_OVER,
+        _P.FINDING_ACCEPT,
         _P.KEY_USE,
         _P.CREDENTIAL_INTROSPECT,
         _P.GRANT_READ,
@@ -135,8 +161,12 @@ TOKEN_PERMISSIONS: Final = frozenset(
         _P.CONSUMER_REGISTER,
         _P.CONSUMER_TOKEN,
         _P.CONSUMER_END,
+        _P.POLICY_SET,
         _P.AUDIT_READ,
         _P.AUDIT_ERASE,
+        _P.JOB_READ,
+        _P.JOB_RETRY,
+        _P.NOTICE_READ,
     }
 )
 """What a consumer's token may carry. A token holds only those that were ticked; the default is `key:use`."""

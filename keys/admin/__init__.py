@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from keys.admin import consumers, metadata, offboarding, providers, tenants
+from keys.admin import consumers, metadata, offboarding, policies, providers, tenants
 
-__all__ = ["consumers", "metadata", "offboarding", "providers", "tenants"]
+__all__ = ["consumers", "metadata", "offboarding", "policies", "providers", "tenants"]

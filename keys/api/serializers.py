@@ -34,7 +34,7 @@ class KeyBody(serializers.ModelSerializer[Key]):
 
     provider = serializers.SlugRelatedField[Provider](slug_field="slug", read_only=True)
     owner = serializers.UUIDField(source="owner_id")
-    backup_owner = serializers.UUIDField(source="backup_owner_id")
+    backup_owner = serializers.UUIDField(source="backup_owner_id", allow_null=True)
 
     class Meta:
         model = Key
@@ -53,6 +53,9 @@ class KeyBody(serializers.ModelSerializer[Key]):
             "ends_on",
             "scopes",
             "state",
+            "suspends_at",
+            "suspends_for",
+            "rotation_due_at",
             "account_label",
             "created_at",
             "ended_at",
@@ -150,6 +153,13 @@ class NoteBody(serializers.Serializer[Any]):
     """A note for the record."""
 
     note = serializers.CharField(max_length=500, required=False, default="", allow_blank=True)
+
+
+class HandOverBody(NoteBody):
+    """The two people who answer for the key, by id."""
+
+    owner = serializers.CharField(max_length=60)
+    backup_owner = serializers.CharField(max_length=60)
 
 
 class CompromiseBody(NoteBody):

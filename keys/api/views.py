@@ -13,7 +13,7 @@ from byok_portal.boundary.secrets import Secret
 from byok_portal.errors import NotFound
 from keys import selectors
 from keys.api import serializers as bodies
-from keys.services import grants, lifecycle, offboarding, registration, rotation
+from keys.services import grants, lifecycle, offboarding, ownership, registration, rotation
 from keys.services.drafts import KeyDraft
 from tenants import selectors as tenants
 from tenants.api.serializers import ConsumerBody, OffboardingBody, OffboardingStepBody, ReasonBody
@@ -170,6 +170,7 @@ KeySuspend = _change("key_suspend", lifecycle.suspend, bodies.NoteBody)
 KeyResume = _change("key_resume", lifecycle.resume, bodies.NoteBody)
 KeyRevoke = _change("key_revoke", lifecycle.revoke, ReasonBody)
 KeyCompromise = _change("key_compromise", lifecycle.compromise, bodies.CompromiseBody)
+KeyHandOver = _change("key_hand_over", ownership.hand_over, bodies.HandOverBody)
 
 
 class KeyWithdraw(PortalView):

@@ -5,7 +5,9 @@ Plaintext is in none of them. Ciphertext is in `Material` alone, a table that th
 
 from __future__ import annotations
 
+from keys.models.findings import Acceptance
 from keys.models.grants import Grant, RateWindow
+from keys.models.handovers import HandOver
 from keys.models.identity import (
     Exposure,
     Key,
@@ -16,13 +18,19 @@ from keys.models.identity import (
     TenantKey,
     UpstreamStatus,
 )
+from keys.models.policies import AppliedPolicy, PlatformPolicy, PolicyEdition
 
 __all__ = [
+    "Acceptance",
+    "AppliedPolicy",
     "Exposure",
     "Grant",
+    "HandOver",
     "Key",
     "KeyVersion",
     "Material",
+    "PlatformPolicy",
+    "PolicyEdition",
     "Proof",
     "Provider",
     "RateWindow",

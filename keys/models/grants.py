@@ -40,7 +40,10 @@ class Grant(TenantModel):
             models.CheckConstraint(condition=models.Q(expires_at__gt=models.F("starts_at")), name="keys_grant_period"),
             state_check(GrantState, "keys_grant_state"),
         ]
-        indexes: ClassVar = [models.Index(fields=["tenant", "consumer"], name="keys_grant_consumer")]
+        indexes: ClassVar = [
+            models.Index(fields=["tenant", "consumer"], name="keys_grant_consumer"),
+            models.Index(fields=["expires_at"], condition=models.Q(state="active"), name="keys_grant_expires"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.consumer_id} on {self.key_id} ({self.state})"

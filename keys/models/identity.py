@@ -104,7 +104,10 @@ class Key(TenantModel):
     purpose = models.CharField(max_length=300)
     owner = models.ForeignKey(settings.AUTH_USER_MODEL, on_delete=models.PROTECT, db_constraint=False, related_name="+")
     backup_owner = models.ForeignKey(
-        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, db_constraint=False, related_name="+"
+        settings.AUTH_USER_MODEL, on_delete=models.PROTECT, db_constraint=False, related_name="+", null=True
+    )
+    rotation_wanted_at = models.DateTimeField(
+        null=True, blank=True, help_text="Since when somebody who could have seen the credential is gone."
     )
     ends_on = models.DateField()
     scopes = ArrayField(models.CharField(max_length=60))
@@ -118,6 +121,9 @@ class Key(TenantModel):
         null=True, blank=True, help_text="When the clock suspends it: uses are refused from then, job or no job."
     )
     suspends_for = models.CharField(max_length=30, blank=True, choices=choices_of(ClockReason))
+    rotation_due_at = models.DateTimeField(
+        null=True, blank=True, help_text="When its policy wants another version; kept with every change of either."
+    )
     ended_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
@@ -129,7 +135,14 @@ class Key(TenantModel):
             ),
             state_check(KeyState, "keys_key_state"),
         ]
-        indexes: ClassVar = [models.Index(fields=["tenant", "-created_at", "-id"], name="keys_key_recent")]
+        indexes: ClassVar = [
+            models.Index(fields=["tenant", "-created_at", "-id"], name="keys_key_recent"),
+            # What the clock asks for every minute, over all tenants.
+            models.Index(fields=["suspends_at"], condition=models.Q(state="active"), name="keys_key_suspends"),
+            models.Index(
+                fields=["ends_on"], condition=models.Q(state__in=["active", "suspended"]), name="keys_key_ends"
+            ),
+        ]
 
     def __str__(self) -> str:
         return self.name
@@ -198,6 +211,14 @@ class KeyVersion(TenantModel):
                 name="keys_version_reason",
             ),
             state_check(VersionState, "keys_version_state"),
+        ]
+        indexes: ClassVar = [
+            models.Index(fields=["global_fingerprint"], name="keys_version_across"),
+            models.Index(
+                fields=["expires_at"],
+                condition=models.Q(state__in=["active", "suspended"]),
+                name="keys_version_expires",
+            ),
         ]
 
     def __str__(self) -> str:

@@ -9,7 +9,8 @@ from django.utils import timezone
 from django.utils.translation import gettext_lazy as _
 
 from byok_portal.boundary.permissions import Permission
-from keys.states import KeyState
+from keys.restrictions import has_come
+from keys.states import ClockReason, KeyState
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -37,6 +38,7 @@ OFFERS: Final = (
     Offer("resume", _("Resume"), "play", _P.KEY_RESUME, frozenset({KeyState.SUSPENDED})),
     Offer("prove", _("Prove again"), "refresh-cw", _P.KEY_PROVE, _OPEN),
     Offer("suspend", _("Suspend"), "pause", _P.KEY_SUSPEND, frozenset({KeyState.ACTIVE})),
+    Offer("hand-over", _("Hand over"), "users", _P.KEY_HAND_OVER, _OPEN),
     Offer("withdraw", _("Withdraw"), "undo-2", _P.KEY_WITHDRAW, frozenset({KeyState.PENDING}), danger=True),
     Offer("revoke", _("Revoke"), "ban", _P.KEY_REVOKE, _OPEN, danger=True),
     Offer(
@@ -64,11 +66,19 @@ def list_actions(
             "url": reverse(f"keys:{offer.name}", args=[slug, key.slug]),
         }
         for offer in OFFERS
-        if key.state in offer.states and permits(offer.permission) and not (offer.name == "rotate" and draining)
+        if (key.state in offer.states or (offer.name == "rotate" and waits_for_rotation(key)))
+        and permits(offer.permission)
+        and not (offer.name == "rotate" and draining)
     ]
     if draining is not None and permits(Permission.KEY_ROTATE):
         found[:0] = _list_drain_actions(key, draining, slug=slug)
     return found
+
+
+def waits_for_rotation(key: Key) -> bool:
+    """Whether a suspended key may be rotated all the same: it is overdue."""
+    is_overdue = key.suspends_for == ClockReason.OVERDUE or has_come(key.rotation_due_at, timezone.now())
+    return key.state == KeyState.SUSPENDED and is_overdue
 
 
 def _list_drain_actions(key: Key, draining: KeyVersion, *, slug: str) -> list[dict[str, Any]]:

@@ -12,12 +12,12 @@ from audit.pages.presentation import uses_of
 from audit.selectors import list_uses
 from byok_portal.boundary.pages import TenantPage
 from byok_portal.boundary.permissions import Permission
-from keys import selectors, usage
-from keys.pages import actions, presentation
+from keys import rulebook, selectors, usage
+from keys.pages import actions, overdue, presentation
 from keys.pages.draining import list_standings
 from keys.pages.evidence import word_evidence, word_method
 from keys.services.catalogue import entry_of
-from keys.states import Custody, GrantState, KeyState
+from keys.states import ClockReason, Custody, GrantState, KeyState
 
 if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
@@ -57,8 +57,9 @@ class DetailPage(TenantPage):
             "risk": presentation.risk_of(entry, found.scopes),
             "primary": primary,
             "actions": rest,
-            "notices": _notices(found, proof),
+            "notices": [*self._overdue(found, draining), *_notices(found, proof)],
             "due": presentation.due_of(found, newest, draining),
+            "policy_url": reverse("keys:key-policy", args=[slug, found.slug]),
             "proof": self._proof(found, proof, entry),
             "drain": _drain(draining) if draining is not None and found.state not in selectors.ENDED_KEYS else None,
             "versions": [presentation.version_of(version, entry.name) for version in versions],
@@ -70,19 +71,28 @@ class DetailPage(TenantPage):
         }
         return self.render("keys/detail.html", context)
 
+    def _overdue(self, key: Key, draining: KeyVersion | None) -> list[dict[str, str]]:
+        """What follows from being overdue, with the one click that remedies it."""
+        if key.state in selectors.ENDED_KEYS:
+            return []
+        offers = actions.list_actions(key, draining, slug=self.place.slug, permits=self.permits)
+        remedy = next((each for each in offers if each["name"] in ("rotate", "finish")), None)
+        return overdue.list_notices(key, remedy)
+
     def _proof(self, key: Key, proof: Proof | None, entry: ProviderEntry) -> dict[str, Any]:
         may_prove = key.state not in selectors.ENDED_KEYS and self.permits(Permission.KEY_PROVE)
         prove_url = reverse("keys:prove", args=[self.place.slug, key.slug]) if may_prove else ""
         if proof is None:
             return {"state": "none", "prove_url": prove_url}
-        is_over = proof.expires_at <= timezone.now()
+        expires_at = rulebook.proof_ends_at(proof, rulebook.policy_of(key))
+        is_over = expires_at <= timezone.now()
         return {
             "state": "bad" if is_over else "warn" if proof.excess else "ok",
             "title": _("This proof has expired.") if is_over else _("The provider was asked with this credential."),
             "account": proof.account_label or proof.account_id,
             "method": word_method(proof.method, entry.name),
             "at": proof.created_at,
-            "expires_at": proof.expires_at,
+            "expires_at": expires_at,
             "challenge": proof.challenge,
             "evidence": word_evidence(proof.evidence),
             "prove_url": prove_url,
@@ -146,7 +156,7 @@ def _notices(key: Key, proof: Proof | None) -> list[dict[str, str]]:
     if key.state == KeyState.PENDING:
         text = _("An owner or approver activates it after looking at the proof.")
         notices.append({"level": "info", "title": _("Nothing can use this key yet."), "text": text})
-    if key.state == KeyState.SUSPENDED:
+    if key.state == KeyState.SUSPENDED and key.suspends_for != ClockReason.OVERDUE:
         notices.append(
             {
                 "level": "warn",
@@ -190,7 +200,7 @@ def _fill(call: str, parameters: dict[str, str]) -> str:
 def _facts(key: Key, newest: KeyVersion | None) -> list[tuple[str, Any]]:
     facts: list[tuple[str, Any]] = [
         (_("Owner"), str(key.owner)),
-        (_("Backup owner"), str(key.backup_owner)),
+        (_("Backup owner"), str(key.backup_owner or _("Nobody: name one"))),
         (_("Purpose"), key.purpose),
         (_("Justification"), key.justification),
         (_("Endpoint"), key.endpoint),

@@ -10,6 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from byok_portal.boundary.secrets import Secret
 from keys.services.grants import MAX_GRANT_DAYS, MAX_RATE
 from keys.states import Environment, RevocationReason
+from tenants.pages.forms import ROLES
 from tenants.selectors import list_owner_candidates
 
 if TYPE_CHECKING:
@@ -35,6 +36,11 @@ def take_secret(request: HttpRequest) -> tuple[QueryDict, Secret]:
 def reasons(words: Iterable[RevocationReason] = RevocationReason) -> list[tuple[str, Any]]:
     """Choices of a reason, none of them chosen."""
     return [_NO_REASON, *((word.value, word.value.replace("_", " ").capitalize()) for word in words)]
+
+
+def list_people() -> list[tuple[str, Any]]:
+    """Choices of who may answer for a key, nobody chosen."""
+    return [("", _("Choose a person")), *((str(user.id), str(user)) for user in list_owner_candidates())]
 
 
 class OpenChoices(forms.MultipleChoiceField):
@@ -91,11 +97,7 @@ class RegisterForm(forms.Form):
 
     def __init__(self, entry: ProviderEntry, data: QueryDict | None = None, *, initial: Any = None) -> None:
         super().__init__(data, initial=initial)
-        people = [
-            ("", _("Choose a person")),
-            *((str(user.id), str(user)) for user in list_owner_candidates()),
-        ]
-        self.fields["owner"].choices = self.fields["backup_owner"].choices = people  # type: ignore[attr-defined]
+        self.fields["owner"].choices = self.fields["backup_owner"].choices = list_people()  # type: ignore[attr-defined]
         if entry.endpoint.kind == "customer":
             attrs = {"type": "url", "placeholder": entry.endpoint.placeholder, "inputmode": "url"}
             widget = forms.TextInput(attrs=attrs)
@@ -110,6 +112,36 @@ class RegisterForm(forms.Form):
             )
         parameters = [f"param_{parameter.name}" for parameter in entry.parameters]
         self.order_fields(["name", "environment", "endpoint", *parameters])
+
+
+class HandOverForm(forms.Form):
+    """The two people who answer for a key."""
+
+    owner = forms.ChoiceField(label=_("Owner"))
+    backup_owner = forms.ChoiceField(label=_("Backup owner"), help_text=_("Another person than the owner."))
+    note = forms.CharField(required=False, max_length=500, label=_("Note"), widget=forms.Textarea(attrs={"rows": 2}))
+
+    def __init__(self, data: QueryDict | None = None, *, initial: Any = None) -> None:
+        super().__init__(data, initial=initial)
+        self.fields["owner"].choices = self.fields["backup_owner"].choices = list_people()  # type: ignore[attr-defined]
+
+
+class RoleForm(forms.Form):
+    """What a member may do."""
+
+    role = forms.ChoiceField(label=_("Role"), choices=[(value, label) for value, label, _text in ROLES])
+
+
+class AcceptForm(forms.Form):
+    """For how long a finding is left as it is, and why."""
+
+    days = forms.TypedChoiceField(
+        coerce=int,
+        label=_("For"),
+        choices=[(7, _("A week")), (30, _("30 days")), (90, _("90 days")), (180, _("180 days"))],
+        initial=30,
+    )
+    reason = forms.CharField(max_length=500, label=_("Why"), widget=forms.Textarea(attrs={"rows": 2}))
 
 
 class FinishForm(forms.Form):

@@ -51,7 +51,8 @@ def filter_tabs() -> dict[str, Q]:
     soon = _LIVE & (Q(ends_on__lt=horizon.date()) | Q(dying))
     draining = Exists(versions.filter(state=VersionState.SUPERSEDED, drain_until__gt=now))
     waits = Q(state__in=[KeyState.PENDING, KeyState.SUSPENDED])
-    return {"": Q(), "attention": waits | soon, "rotating": Q(draining), "ended": _ENDED, "soon": soon}
+    overdue = _LIVE & Q(rotation_due_at__lte=now)
+    return {"": Q(), "attention": waits | soon | overdue, "rotating": Q(draining), "ended": _ENDED, "soon": soon}
 
 
 class ListPage(TenantPage):

@@ -14,6 +14,7 @@ from django.utils.translation import gettext_lazy, ngettext
 
 from byok_portal.ui.wording import word_distance, word_moment
 from keys.models import UpstreamStatus
+from keys.restrictions import has_come
 from keys.selectors import end_of
 from keys.services.catalogue import entry_of
 from keys.states import GrantState, KeyState, VersionState
@@ -64,6 +65,8 @@ def state_of(key: Key, current: KeyVersion | None, draining: KeyVersion | None) 
     now = timezone.now()
     if key.state not in ENDED and ends_at(key, current) <= now:
         return "expired", _("Expired")
+    if key.state == KeyState.ACTIVE and has_come(key.suspends_at, now):
+        return "suspended", str(_KEY_WORDS[KeyState.SUSPENDED])
     if key.state == KeyState.ACTIVE and _is_draining(draining, now):
         return "rotating", _("Rotating")
     css = "verified" if key.state == KeyState.PENDING else str(key.state)
@@ -77,7 +80,7 @@ def ends_at(key: Key, current: KeyVersion | None) -> datetime:
 
 
 def due_of(key: Key, current: KeyVersion | None, draining: KeyVersion | None) -> dict[str, Any]:
-    """What comes next: the end of a drain, or the end of the key or of its credential."""
+    """What comes next: the end of a drain, the next rotation, or the end of the key or of its credential."""
     now = timezone.now()
     if key.state in ENDED:
         return {
@@ -92,6 +95,8 @@ def due_of(key: Key, current: KeyVersion | None, draining: KeyVersion | None) ->
         percent = _elapsed(since, draining.drain_until, now)
         return {"css": "busy", "label": _("Two versions live"), "sub": until, "percent": percent}
     end = ends_at(key, current)
+    if key.rotation_due_at is not None and key.rotation_due_at < end:
+        return _rotation_due(key.rotation_due_at, current, now)
     of_credential = current is not None and current.expires_at == end
     label = _("Ended %(when)s") if end <= now else _("Ends %(when)s")
     css = "overdue" if end <= now else "soon" if (end - now).days < SOON_DAYS else "fresh"
@@ -101,6 +106,18 @@ def due_of(key: Key, current: KeyVersion | None, draining: KeyVersion | None) ->
         "label": label % {"when": word_distance(end if of_credential else key.ends_on, now)},
         "sub": _("credential's own end") if of_credential else _("end date of the key"),
         "percent": _elapsed(since, end, now),
+    }
+
+
+def _rotation_due(due: datetime, current: KeyVersion | None, now: datetime) -> dict[str, Any]:
+    since = current.activated_at if current is not None and current.activated_at else now
+    is_over = due <= now
+    label = _("Overdue since %(when)s") if is_over else _("Rotate %(when)s")
+    return {
+        "css": "overdue" if is_over else "soon" if (due - now).days < SOON_DAYS else "fresh",
+        "label": label % {"when": word_distance(due, now)},
+        "sub": _("rotation due by its policy"),
+        "percent": _elapsed(since, due, now),
     }
 
 
@@ -159,9 +176,11 @@ def word_end(version: KeyVersion, provider: str) -> str:
     """How a version ended here, and what is known of it at the provider."""
     if version.ended_at is None:
         return ""
-    word = {VersionState.COMPROMISED: _("Compromised"), VersionState.DESTROYED: _("Destroyed")}.get(
-        VersionState(version.state), _("Revoked")
-    )
+    word = {
+        VersionState.COMPROMISED: _("Compromised"),
+        VersionState.DESTROYED: _("Destroyed"),
+        VersionState.EXPIRED: _("Expired"),
+    }.get(VersionState(version.state), _("Revoked"))
     here = _("%(word)s here at %(at)s") % {"word": word, "at": word_moment(version.ended_at)}
     return f"{here}; {_word_upstream(version, provider)}"
 

@@ -85,10 +85,18 @@ class RotatePage(changes.KeyPage):
                 "entry": entry,
                 "guide": entry["guide"],
                 "form": form,
-                "drains": list_options(_DRAINS, chosen={str(form["drain"].value())}),
+                "drains": list_options(
+                    _DRAINS, chosen={str(form["drain"].value())}, disabled=_refuse_drains(key, current)
+                ),
                 "cancel_url": self.url_of(key),
             }
         return self.render("keys/rotate.html", context, status=status)
+
+
+def _refuse_drains(key: Key, current: KeyVersion | None) -> dict[str, Any]:
+    """Why a drain cannot be chosen: the operation would refuse it."""
+    problems = {value: rotation.find_problem(key, current, int(value)) for value, *_words in _DRAINS}
+    return {value: problem.detail for value, problem in problems.items() if problem is not None}
 
 
 def _current(key: Key, current: KeyVersion | None) -> dict[str, Any] | None:

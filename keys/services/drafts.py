@@ -78,8 +78,8 @@ def check(draft: KeyDraft) -> CheckedDraft:
         ends_on=collect(rules.require_end_date, draft.ends_on, field="ends_on"),
         endpoint=collect(_endpoint, draft.endpoint, entry, provider),
         parameters=collect(check_parameters, entry, draft.parameters),
-        owner_id=collect(_member, draft.owner, "owner"),
-        backup_owner_id=collect(_member, draft.backup_owner, "backup_owner"),
+        owner_id=collect(find_person, draft.owner, "owner"),
+        backup_owner_id=collect(find_person, draft.backup_owner, "backup_owner"),
         scopes=collect(check_scopes, draft.scopes, entry),
     )
     if draft.owner and draft.owner == draft.backup_owner:
@@ -151,7 +151,8 @@ def _endpoint(value: str, entry: ProviderEntry, provider: Provider) -> str:
     return validate_endpoint(text, provider.allow_private_networks)
 
 
-def _member(reference: str, name: str) -> UUID:
+def find_person(reference: str, name: str) -> UUID:
+    """Who may answer for a key. Raises InvalidInput, naming the field, for anybody else."""
     user_id = parse_id(reference)
     person = list_owner_candidates().filter(id=user_id).first() if user_id else None
     if person is None:

@@ -14,7 +14,7 @@ from byok_portal.boundary.permissions import Permission
 from byok_portal.errors import Conflict, InvalidInput, NotFound, Refused
 from keys import selectors
 from keys.models import Key, KeyVersion, UpstreamStatus
-from keys.services import lifecycle, versions
+from keys.services import clocks, lifecycle, versions
 from keys.states import KeyState, RevocationReason, VersionState
 from keys.usage import Standing, list_users
 from tenants import rules
@@ -101,6 +101,7 @@ def roll_back(*, actor: Actor, key_id: UUID, number: int, note: str) -> KeyVersi
         versions.end(successor, reason=RevocationReason.SUPERSEDED)
         lifecycle.enqueue_upstream(successor)
     versions.move(version, VersionState.ACTIVE, drain_until=None, dark_from=None, dark_until=None)
+    clocks.reset(key)
     append(
         actor=actor,
         action="key.rolled_back",

@@ -13,11 +13,12 @@ from django.utils import timezone
 from audit.services.recording import Target, append
 from byok_portal.boundary.actors import ActorKind
 from byok_portal.boundary.identifiers import parse_id
-from byok_portal.boundary.operations import operation
+from byok_portal.boundary.operations import Absent, operation
 from byok_portal.boundary.permissions import Permission
-from byok_portal.errors import Conflict, Forbidden, InvalidInput, NotFound
-from keys import selectors
+from byok_portal.errors import Conflict, Forbidden, InvalidInput, NotFound, Refused
+from keys import rulebook, selectors
 from keys.models import Grant, Key
+from keys.restrictions import has_come
 from keys.states import Delivery, GrantState, RevocationReason
 from tenants import rules
 from tenants.models import Consumer
@@ -27,6 +28,8 @@ from tenants.services.tenants import require_active
 if TYPE_CHECKING:
     from collections.abc import Iterable, Mapping
     from uuid import UUID
+
+    from django.db.models import QuerySet
 
     from byok_portal.boundary.actors import Actor
 
@@ -53,19 +56,21 @@ class GrantDraft:
 @operation(
     "grant.create",
     permission=Permission.GRANT_CREATE,
-    events=("grant.created",),
+    events=("grant.created", "grant.expired"),
     page="keys:grant",
     api="api:grants",
 )
 def create(*, actor: Actor, key_id: UUID, draft: GrantDraft) -> Grant:
     """Grant scopes of a key to a consumer of the same environment for some days.
 
-    Raises InvalidInput naming the field, Conflict for an ended key or a live grant of the same pair.
+    Raises InvalidInput naming the field, Conflict for an ended key or a live grant of the same pair, Refused for a key
+    that is overdue by a policy which blocks new grants then.
     """
     require_active()
     key = selectors.lock_key(key_id)
     if key.state in selectors.ENDED_KEYS:
         raise Conflict(f"The key is {key.state}; nothing can be granted on it.", code="key_state")
+    _refuse_overdue(key)
     consumer = _consumer(draft.consumer, key)
     if actor.kind is ActorKind.CONSUMER and actor.id == consumer.id:
         raise Forbidden("A consumer cannot grant itself a right.")
@@ -83,6 +88,8 @@ def create(*, actor: Actor, key_id: UUID, draft: GrantDraft) -> Grant:
         reason=rules.require_text(draft.reason, field="reason", maximum=300),
         granted_by_id=actor.id,
     )
+    for lapsed in _list_live(key, consumer).filter(expires_at__lte=now):
+        _expire(actor, lapsed)
     _insert(grant)
     append(
         actor=actor,
@@ -145,6 +152,44 @@ def end_consumer(*, actor: Actor, consumer_id: UUID, reason: str) -> Consumer:
     detail = {"reason": why, "tokens": tokens, "grants": ended}
     append(actor=actor, action="consumer.ended", target=Target("consumer", consumer.id), detail=detail)
     return consumer
+
+
+@operation(
+    "grant.clock_expire",
+    permission=Permission.JOB_RUN,
+    events=("grant.expired",),
+    page=Absent("the clock ends a grant at its end; people end one early with grant.end"),
+    api=Absent("the clock ends a grant at its end"),
+)
+def expire(*, actor: Actor, grant_id: UUID) -> Grant:
+    """Write the end of a grant whose time is over: uses were refused from that moment on already.
+
+    Raises Conflict when it has not come, or was written before.
+    """
+    grant = Grant.objects.lock().filter(id=grant_id).first()
+    if grant is None or grant.state != GrantState.ACTIVE or grant.expires_at > timezone.now():
+        raise Conflict("The grant has not come to its end, or it is written.", code="not_due")
+    return _expire(actor, grant)
+
+
+def _expire(actor: Actor, grant: Grant) -> Grant:
+    grant.state, grant.ended_at = GrantState.EXPIRED, grant.expires_at
+    grant.save(update_fields=["state", "ended_at"])
+    detail = {"grant": str(grant.id), "consumer": str(grant.consumer_id)}
+    append(actor=actor, action="grant.expired", target=Target("key", grant.key_id), detail=detail)
+    return grant
+
+
+def _list_live(key: Key, consumer: Consumer) -> QuerySet[Grant]:
+    return Grant.objects.lock().filter(key_id=key.id, consumer_id=consumer.id, state=GrantState.ACTIVE)
+
+
+def _refuse_overdue(key: Key) -> None:
+    blocks_at = rulebook.deadlines_of(key).blocks_grants_at
+    if has_come(blocks_at, timezone.now()):
+        raise Refused(
+            "The key's rotation is overdue, and its policy blocks new grants then. Rotate it first.", code="key_overdue"
+        )
 
 
 def _insert(grant: Grant) -> None:

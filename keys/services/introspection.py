@@ -13,6 +13,7 @@ from audit.services.recording import Target, append
 from byok_portal.boundary import binding
 from byok_portal.boundary.operations import Absent, operation
 from byok_portal.boundary.permissions import Permission
+from keys import rulebook
 from keys.models import Key, KeyVersion
 from keys.restrictions import has_come
 from keys.services import custody
@@ -76,7 +77,7 @@ def _is_live(version: KeyVersion) -> bool:
     return (
         tenants.get_tenant().state == TenantState.ACTIVE
         and version.key.state == KeyState.ACTIVE
-        and not has_come(version.key.suspends_at, now)
+        and not has_come(rulebook.suspends_at(version.key), now)
         and (version.state == VersionState.ACTIVE or (draining and not dark))
         and not is_expired(version.key, version, at=now)
     )

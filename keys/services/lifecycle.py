@@ -11,9 +11,9 @@ from byok_portal.boundary import jobs
 from byok_portal.boundary.operations import operation
 from byok_portal.boundary.permissions import Permission
 from byok_portal.errors import Conflict, Refused
-from keys import selectors
+from keys import rulebook, selectors
 from keys.models import Grant, Key, KeyVersion, Material, Proof, UpstreamStatus
-from keys.services import versions
+from keys.services import clocks, versions
 from keys.states import GrantState, KeyState, RevocationReason, VersionState
 from tenants import rules
 from tenants.services.tenants import require_active
@@ -39,6 +39,7 @@ def activate(*, actor: Actor, key_id: UUID, accept_excess: bool = False, note: s
     Raises Refused without a live proof or with unaccepted excess, Conflict in another state.
     """
     require_active()
+    clocks.freeze_policies()
     key = selectors.lock_key(key_id)
     version = selectors.list_versions(key.id).filter(state=VersionState.VERIFIED).first()
     if key.state != KeyState.PENDING or version is None:
@@ -50,6 +51,7 @@ def activate(*, actor: Actor, key_id: UUID, accept_excess: bool = False, note: s
         raise Refused("The provider refuses this credential since it was proven.", code="upstream_invalid")
     versions.move(version, VersionState.ACTIVE, activated_at=timezone.now())
     _set_state(key, KeyState.ACTIVE)
+    clocks.reset(key)
     append(
         actor=actor,
         action="key.activated",
@@ -74,6 +76,7 @@ def suspend(*, actor: Actor, key_id: UUID, note: str = "") -> Key:
     if current is not None:
         versions.move(current, VersionState.SUSPENDED)
     _set_state(key, KeyState.SUSPENDED)
+    clocks.hold(key)
     return _append(actor, key, "key.suspended", reason=RevocationReason.HOLD, note=note)
 
 
@@ -85,15 +88,17 @@ def suspend(*, actor: Actor, key_id: UUID, note: str = "") -> Key:
     api="api:key-resume",
 )
 def resume(*, actor: Actor, key_id: UUID, note: str = "") -> Key:
-    """Allow uses again. Raises Conflict unless suspended, Refused for an expired or exposed credential."""
+    """Allow uses again. Raises Conflict unless suspended, Refused for an expired credential or one still overdue."""
     require_active()
     key = _lock_in(key_id, KeyState.SUSPENDED)
     current = selectors.find_current(key.id)
     if current is None:
         raise Conflict("The key has no current version.", code="no_version")
     refuse_expired(key, current)
+    clocks.refuse_due(key)
     versions.move(current, VersionState.ACTIVE)
     _set_state(key, KeyState.ACTIVE)
+    clocks.reset(key)
     return _append(actor, key, "key.resumed", note=note)
 
 
@@ -169,7 +174,7 @@ def enqueue_upstream(version: KeyVersion) -> None:
 def require_proof(key: Key, version: KeyVersion) -> Proof:
     """The live proof of this version. Raises Refused without one."""
     proof = selectors.find_proof(key.id, version_id=version.id)
-    if proof is None or proof.expires_at <= timezone.now():
+    if proof is None or rulebook.proof_ends_at(proof, rulebook.policy_of(key)) <= timezone.now():
         raise Refused("Control of this credential is not proven, or the proof has expired.", code="not_proven")
     return proof
 

@@ -15,9 +15,11 @@ from audit.services.recording import Target, append
 from byok_portal.boundary import binding, jobs
 from byok_portal.boundary.operations import commit, operation
 from byok_portal.boundary.permissions import Permission
-from byok_portal.errors import Conflict
-from keys import selectors
-from keys.services import lifecycle, probing, versions
+from byok_portal.errors import Conflict, InvalidInput
+from keys import rulebook, selectors
+from keys.policies import BOUNDS
+from keys.restrictions import has_come
+from keys.services import clocks, lifecycle, probing, versions
 from keys.services.catalogue import entry_of
 from keys.services.registration import append_proven
 from keys.states import KeyState, RevocationReason, VersionState
@@ -32,14 +34,14 @@ if TYPE_CHECKING:
     from keys.models import Key, KeyVersion
     from keys.services.probing import Evidence
 
-MAX_DRAIN_HOURS: Final = 30 * 24
-FINISH_DRAIN: Final = "key.finish_drain"
+MAX_DRAIN_HOURS: Final = BOUNDS["max_drain_hours"][1]
+FINISH_DRAIN: Final = clocks.FINISH_DRAIN
 
 
 @operation(
     "key.rotate",
     permission=Permission.KEY_ROTATE,
-    events=("key.rotated", "key.proven"),
+    events=("key.rotated", "key.proven", "key.resumed"),
     page="keys:rotate",
     api="api:key-versions",
     external=True,
@@ -55,7 +57,8 @@ def rotate(
 ) -> KeyVersion:
     """Prove a successor and make it current; the old version drains for `drain_hours`, or ends at once for 0.
 
-    Raises InvalidInput (shape, reuse, hours), Refused (dead, other account, unaccepted excess), Conflict (key not
+    A key that is suspended because it is overdue becomes active again. Raises InvalidInput (shape, reuse, hours beyond
+    the policy or the old version's lifetime), Refused (dead, other account, unaccepted excess), Conflict (key not
     active, an older version still drains, or another rotation won).
     """
     hours = rules.require_number(drain_hours, field="drain_hours", minimum=0, maximum=MAX_DRAIN_HOURS)
@@ -63,6 +66,7 @@ def rotate(
         require_active()
         key = selectors.get_key(key_id)
         base = _require_rotatable(key)
+        _check_plan(key, base, hours)
         probing.check_secret(plaintext, entry_of(key.provider), environment=key.environment)
         versions.refuse_reuse(plaintext, provider=key.provider.slug)
     evidence = probing.prove(key, plaintext)
@@ -73,7 +77,7 @@ def rotate(
                 key.id,
                 plaintext,
                 evidence,
-                base=base,
+                base=base.number,
                 hours=hours,
                 accept_excess=accept_excess,
                 note=note,
@@ -95,16 +99,23 @@ def _store(
 ) -> KeyVersion:
     require_active()
     key = selectors.lock_key(key_id)
-    if _require_rotatable(key) != base:
+    old = _require_rotatable(key)
+    if old.number != base:
         raise Conflict("Another rotation of this key came first.", code="rotated_meanwhile")
-    old = selectors.find_current(key.id)
+    _check_plan(key, old, hours)
     version, proof = versions.store(key, plaintext, evidence)
     text = lifecycle.check_excess(proof, accept_excess=accept_excess, note=note)
     now = timezone.now()
-    if old is not None:
+    if old.state != VersionState.EXPIRED:
         _retire(old, hours=hours)
     versions.move(version, VersionState.ACTIVE, activated_at=now)
+    was_suspended = key.state == KeyState.SUSPENDED
+    if not was_suspended:
+        clocks.reset(key)
     append_proven(actor, key, version, proof)
+    if was_suspended and clocks.restart(key, version):
+        resumed = {"reason": "", "versions": [version.number]}
+        append(actor=actor, action="key.resumed", target=Target("key", key.id), detail=resumed)
     append(
         actor=actor,
         action="key.rotated",
@@ -113,6 +124,29 @@ def _store(
         private={"note": text},
     )
     return version
+
+
+def _check_plan(key: Key, old: KeyVersion, hours: int) -> None:
+    """Refuse a drain that the policy does not allow while it is being planned, not when it is too late."""
+    problem = find_problem(key, old, hours)
+    if problem is not None:
+        raise problem
+
+
+def find_problem(key: Key, old: KeyVersion | None, hours: int) -> InvalidInput | None:
+    """What speaks against a drain of so many hours, by the policy in force and those that are scheduled."""
+    if not hours or old is None or old.state == VersionState.EXPIRED:
+        return None
+    book = rulebook.read_book([key.id])
+    most = book.policy(key.id).max_drain_hours
+    if most is not None and hours > most:
+        rule = f"Drain hours: at most {most}, as the policy says."
+        return InvalidInput(rule, code="exceeds_drain", field="drain_hours")
+    end = book.first(key.id, old.activated_at, lambda each: each.lifetime_ends_at)
+    if has_come(end, timezone.now() + timedelta(hours=hours)):
+        rule = "Drain hours: the old version would outlive its maximum lifetime. Its age counts from its first day."
+        return InvalidInput(rule, code="exceeds_lifetime", field="drain_hours")
+    return None
 
 
 def _retire(old: KeyVersion, *, hours: int) -> None:
@@ -125,15 +159,23 @@ def _retire(old: KeyVersion, *, hours: int) -> None:
     jobs.enqueue(FINISH_DRAIN, subject_id=old.id, run_after=until)
 
 
-def _require_rotatable(key: Key) -> int:
-    """The number of the current version. Raises Conflict unless the key is active and nothing drains."""
-    current = selectors.find_current(key.id)
-    if key.state != KeyState.ACTIVE or current is None:
-        raise Conflict(f"The key is {key.state}; only an active key is rotated.", code="key_state")
+def _require_rotatable(key: Key) -> KeyVersion:
+    """The version to replace. Raises Conflict while one drains, or unless the key is active or suspended as overdue."""
+    current = selectors.find_current(key.id) or selectors.find_expired(key.id)
+    if current is None or not (key.state == KeyState.ACTIVE or _is_waiting(key)):
+        message = f"The key is {key.state}; only an active key is rotated, or one that is suspended and overdue."
+        raise Conflict(message, code="key_state")
+    if selectors.end_of(key.ends_on) <= timezone.now():
+        raise Conflict("The key has ended by its end date; a new version could not be used.", code="key_expired")
     draining = selectors.find_draining(key.id)
     if draining is not None:
         raise Conflict(
             f"Version {draining.number} still drains. Finish it first: at most two versions are usable.",
             code="still_draining",
         )
-    return int(current.number)
+    return current
+
+
+def _is_waiting(key: Key) -> bool:
+    """Rotation is what an overdue key waits for, whoever suspended it."""
+    return key.state == KeyState.SUSPENDED and clocks.is_overdue(key)

@@ -10,7 +10,7 @@ from django.conf import settings
 from django.utils import timezone
 
 from byok_portal.errors import Conflict, InvalidInput, Unavailable
-from keys import selectors
+from keys import rulebook, selectors
 from keys.models import Key, KeyVersion, Material, Proof, UpstreamStatus
 from keys.services import custody
 from keys.shapes import hint
@@ -69,6 +69,7 @@ def store_proof(key: Key, version: KeyVersion, evidence: Evidence) -> Proof:
         message = "a proof binds an upstream account"
         raise Unavailable(message)
     effective = None if result.effective_scopes is None else sorted(result.effective_scopes)
+    days = rulebook.policy_of(key).proof_days or settings.PROOF_DAYS
     proof: Proof = Proof.objects.create(
         key=key,
         version=version,
@@ -80,7 +81,7 @@ def store_proof(key: Key, version: KeyVersion, evidence: Evidence) -> Proof:
         effective_scopes=effective,
         missing=sorted(evidence.comparison.missing),
         excess=[asdict(item) for item in evidence.comparison.excess],
-        expires_at=timezone.now() + timedelta(days=settings.PROOF_DAYS),
+        expires_at=timezone.now() + timedelta(days=min(days, settings.PROOF_DAYS)),
     )
     return proof
 

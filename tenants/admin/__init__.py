@@ -2,6 +2,6 @@
 
 from __future__ import annotations
 
-from tenants.admin import consumers, people, record, tenants
+from tenants.admin import consumers, notices, people, record, tenants
 
-__all__ = ["consumers", "people", "record", "tenants"]
+__all__ = ["consumers", "notices", "people", "record", "tenants"]

@@ -7,18 +7,20 @@ from typing import TYPE_CHECKING, Any
 
 from django import forms
 from django.conf import settings
-from django.contrib import admin
+from django.contrib import admin, messages
 from django.db.models import Count, OuterRef, Subquery
 from django.db.models.functions import Coalesce
+from django.http import HttpResponseRedirect
 from django.urls import path, reverse
 from django.utils import timezone
 
 from byok_portal.boundary.identifiers import new_id
 from byok_portal.boundary.permissions import Role
+from byok_portal.boundary.secrets import Secret
 from byok_portal.boundary.staff import StaffAdmin, bind_form
 from byok_portal.boundary.staff_lists import WordFilter
 from tenants.models import Membership, Tenant
-from tenants.services import members, tenants
+from tenants.services import mails, members, tenants
 from tenants.states import TenantState
 
 if TYPE_CHECKING:
@@ -176,8 +178,12 @@ class TenantAdmin(StaffAdmin):
     def show_invitation(
         self, request: HttpRequest, tenant: Tenant, issued: IssuedInvitation, email: str, *, title: str
     ) -> HttpResponse:
-        """The one answer that holds the link in clear."""
+        """The one answer that holds the link in clear, unless it went by mail to its reader alone."""
         link = settings.BASE_URL.rstrip("/") + reverse("tenants:invitation", args=[issued.plaintext.reveal_text()])
+        mailed = self.run(request, tenant.id, lambda _actor: mails.send_invitation(issued, link=Secret(link)))
+        if mailed and settings.MAIL_LEAVES:
+            messages.success(request, f"The invitation was mailed to {email}.")
+            return HttpResponseRedirect(self.url("change", tenant.pk))
         return self.show(
             request,
             "admin/staff/once.html",

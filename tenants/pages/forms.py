@@ -38,6 +38,7 @@ TOKEN_SCOPES: Final = [
     (Permission.KEY_READ.value, _("Read keys (key:read)")),
     (Permission.AUDIT_READ.value, _("Read the audit log (audit:read)")),
     (Permission.AUDIT_ERASE.value, _("Erase personal data (audit:erase)")),
+    (Permission.NOTICE_READ.value, _("Read what it is told (notice:read)")),
     (Permission.KEY_REGISTER.value, _("Register keys (key:register)")),
     (Permission.KEY_ROTATE.value, _("Rotate keys (key:rotate)")),
     (Permission.KEY_REVOKE.value, _("Revoke keys (key:revoke)")),

@@ -5,22 +5,29 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from django.conf import settings
+from django.contrib import messages
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
 
+from byok_portal import errors
+from byok_portal.boundary import binding
 from byok_portal.boundary.pages import OperationPage, TenantPage
 from byok_portal.boundary.permissions import Permission
+from byok_portal.boundary.secrets import Secret
 from byok_portal.ui.options import list_options
 from tenants import selectors
 from tenants.models import Invitation
-from tenants.pages.forms import ROLES, InviteForm
-from tenants.services import members
+from tenants.pages.forms import ROLES, EmptyForm, InviteForm
+from tenants.services import departures, mails, members
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
+    from django.forms import Form
     from django.http import HttpRequest, HttpResponse
 
-    from byok_portal.boundary.secrets import Secret
     from tenants.models import Membership
 
 MOST: Final = 500
@@ -38,37 +45,42 @@ class ListPage(TenantPage):
         may_invite = self.permits(Permission.MEMBER_INVITE)
         context = {
             "crumbs": [(_("Members"), "")],
-            "members": [_member(member, is_self=member.user_id == request.user.pk) for member in joined],
-            "invitations": _invitations(),
+            "members": [self._member(member) for member in joined],
+            "invitations": self._invitations(may_withdraw=may_invite),
             "invite_url": reverse("tenants:invite", args=[self.place.slug]) if may_invite else "",
         }
         return self.render("tenants/members.html", context)
 
-
-def _member(member: Membership, *, is_self: bool) -> dict[str, Any]:
-    is_active = member.user.is_active
-    return {
-        "name": member.user.name,
-        "email": member.user.email,
-        "role_label": member.get_role_display(),
-        "status": "active" if is_active else "suspended",
-        "status_label": _("Active") if is_active else _("Locked"),
-        "last_seen_at": member.user.last_login,
-        "is_self": is_self,
-    }
-
-
-def _invitations() -> list[dict[str, Any]]:
-    still_open = Invitation.objects.filter(used_at=None, expires_at__gt=timezone.now())
-    return [
-        {
-            "email": each.user.email,
-            "role_label": each.get_role_display(),
-            "invited_at": each.created_at,
-            "expires_at": each.expires_at,
+    def _member(self, member: Membership) -> dict[str, Any]:
+        is_active = member.user.is_active
+        place = [self.place.slug, member.id]
+        may_remove = self.permits(Permission.MEMBER_REMOVE)
+        return {
+            "name": member.user.name,
+            "email": member.user.email,
+            "role_label": member.get_role_display(),
+            "status": "active" if is_active else "suspended",
+            "status_label": _("Active") if is_active else _("Locked"),
+            "last_seen_at": member.user.last_login,
+            "is_self": member.user_id == self.request.user.pk,
+            "role_url": reverse("keys:member-role", args=place) if may_remove else "",
+            "end_url": reverse("keys:member-remove", args=place) if may_remove else "",
         }
-        for each in still_open.select_related("user").order_by("-created_at")[:MOST]
-    ]
+
+    def _invitations(self, *, may_withdraw: bool) -> list[dict[str, Any]]:
+        still_open = Invitation.objects.filter(used_at=None, expires_at__gt=timezone.now())
+        return [
+            {
+                "email": each.user.email,
+                "role_label": each.get_role_display(),
+                "invited_at": each.created_at,
+                "expires_at": each.expires_at,
+                "end_url": reverse("tenants:invitation-withdraw", args=[self.place.slug, each.id])
+                if may_withdraw
+                else "",
+            }
+            for each in still_open.select_related("user").order_by("-created_at")[:MOST]
+        ]
 
 
 class InvitePage(OperationPage):
@@ -89,20 +101,66 @@ class InvitePage(OperationPage):
         issued = self.attempt(form, lambda: members.invite(actor=self.actor, **form.cleaned_data))
         if issued is None:
             return self._answer(form, status=self.status)
-        return self._answer(InviteForm(), link=_link(issued.plaintext), email=form.cleaned_data["email"])
+        link, email = _link(issued.plaintext), form.cleaned_data["email"]
+        mailed = mails.send_invitation(issued, link=link)
+        said = [{"level": "ok", "text": _("The invitation was mailed to %(email)s.") % {"email": email}}]
+        # Where mail leaves this machine, only who reads the address's mail gets the link: that proves the address.
+        shown = "" if mailed and settings.MAIL_LEAVES else link.reveal_text()
+        return self._answer(InviteForm(), link=shown, notices=said if mailed else [])
 
-    def _answer(self, form: InviteForm, *, status: int = 200, link: str = "", email: str = "") -> HttpResponse:
+    def _answer(self, form: InviteForm, *, status: int = 200, link: str = "", notices: Any = ()) -> HttpResponse:
         back = reverse("tenants:members", args=[self.place.slug])
         context = {
             "crumbs": [(_("Members"), back), (_("Invite"), "")],
             "form": form,
             "roles": list_options(ROLES, chosen={str(form["role"].value())}),
             "link": link,
-            "link_email": email,
+            "notices": notices,
             "cancel_url": back,
         }
         return self.render("tenants/invite.html", context, status=status)
 
 
-def _link(plaintext: Secret) -> str:
-    return settings.BASE_URL + reverse("tenants:invitation", args=[plaintext.reveal_text()])
+def _link(plaintext: Secret) -> Secret:
+    return Secret(settings.BASE_URL + reverse("tenants:invitation", args=[plaintext.reveal_text()]))
+
+
+class WithdrawPage(OperationPage):
+    """Takes an invitation back."""
+
+    operation: ClassVar[str] = "invitation.withdraw"
+    section: ClassVar[str] = "members"
+
+    def get(self, request: HttpRequest, invitation: UUID) -> HttpResponse:  # Django's signature
+        """Whose link stops working."""
+        return self._answer(_get_invitation(invitation), EmptyForm())
+
+    def post(self, request: HttpRequest, invitation: UUID) -> HttpResponse:
+        """Withdraw at once."""
+        found, form = _get_invitation(invitation), EmptyForm(request.POST)
+        done = self.attempt(form, lambda: departures.withdraw(actor=self.actor, invitation_id=found.id))
+        if done is None:
+            return self._answer(found, form, status=self.status)
+        messages.success(request, _("The invitation of %(email)s is withdrawn.") % {"email": found.user.email})
+        return redirect("tenants:members", self.place.slug)
+
+    def _answer(self, invitation: Invitation, form: Form, *, status: int = 200) -> HttpResponse:
+        back = reverse("tenants:members", args=[self.place.slug])
+        context = {
+            "crumbs": [(_("Members"), back), (_("Withdraw invitation"), "")],
+            "title": _("Withdraw the invitation of %(email)s") % {"email": invitation.user.email},
+            "danger": True,
+            "effects": [{"level": "danger", "text": _("The link stops working at once. You can invite again.")}],
+            "form": form,
+            "submit_label": _("Withdraw"),
+            "cancel_url": back,
+        }
+        return self.render("keys/confirm.html", context, status=status)
+
+
+def _get_invitation(invitation_id: UUID) -> Invitation:
+    with binding.reading():
+        found = Invitation.objects.filter(id=invitation_id).select_related("user").first()
+    if found is None:
+        raise errors.NotFound
+    return found

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from tenants.pages import consumers, entrance, members, offboarding, tokens
+from tenants.pages import consumers, entrance, inbox, jobs, members, offboarding, preferences, tokens
 
 app_name = "tenants"
 urlpatterns = [
@@ -24,7 +24,16 @@ urlpatterns = [
         tokens.RevokePage.as_view(),
         name="token-revoke",
     ),
+    path("t/<slug:tenant>/inbox/", inbox.InboxPage.as_view(), name="inbox"),
+    path("t/<slug:tenant>/notice-preferences/", preferences.PreferencesPage.as_view(), name="preferences"),
     path("t/<slug:tenant>/members/", members.ListPage.as_view(), name="members"),
+    path(
+        "t/<slug:tenant>/invitations/<uuid:invitation>/withdraw/",
+        members.WithdrawPage.as_view(),
+        name="invitation-withdraw",
+    ),
+    path("t/<slug:tenant>/jobs/", jobs.ListPage.as_view(), name="jobs"),
+    path("t/<slug:tenant>/jobs/<uuid:job>/retry/", jobs.RetryPage.as_view(), name="job-retry"),
     path("t/<slug:tenant>/invite/", members.InvitePage.as_view(), name="invite"),
     path("t/<slug:tenant>/offboarding/", offboarding.ProgressPage.as_view(), name="offboarding"),
 ]

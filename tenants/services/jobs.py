@@ -8,7 +8,7 @@ from django.db import IntegrityError, transaction
 
 from audit.services.recording import Target, append
 from byok_portal.boundary import jobs
-from byok_portal.boundary.operations import Absent, operation
+from byok_portal.boundary.operations import operation
 from byok_portal.boundary.permissions import Permission
 from byok_portal.errors import Conflict
 
@@ -23,8 +23,8 @@ if TYPE_CHECKING:
     "job.retry",
     permission=Permission.JOB_RETRY,
     events=("job.retried",),
-    page="admin:boundary_job_changelist",
-    api=Absent("dead letters are retried by platform staff, in the staff admin"),
+    page="tenants:job-retry",
+    api="api:job-retry",
 )
 def retry(*, actor: Actor, job_id: UUID) -> Job:
     """Queue a dead letter again. Raises NotFound; Conflict unless it is one and its work is not queued."""

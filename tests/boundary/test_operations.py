@@ -133,6 +133,7 @@ def test_no_role_writes_what_only_staff_may() -> None:
         Permission.TENANT_SUSPEND,
         Permission.TENANT_OFFBOARD,
         Permission.PROVIDER_EDIT,
+        Permission.PLATFORM_POLICY,
     }
     for holder, permissions in HOLDERS.items():
         assert holder == "staff" or not permissions & only_staff

@@ -14,7 +14,9 @@ from audit.services import erasure
 from byok_portal.boundary import actors, binding
 from byok_portal.boundary.actors import Origin
 from byok_portal.boundary.secrets import Secret
-from keys.services import lifecycle, offboarding, rotation
+from keys.models import Key
+from keys.services import draining, lifecycle, offboarding, rotation
+from tenants.models import Membership
 from tenants.selectors import get_tenant
 from tenants.services import consumers, members
 from tests.browser.calling import call
@@ -49,6 +51,7 @@ def build(world: World, portal: Portal) -> Scenery:
     credential = world.consumer(cast)
     slugs = make_keys(world, cast, credential)
     event_id = use_keys(portal, cast, credential, slugs)
+    rehearse(world, portal, cast, credential, slugs["rotating"])
     erased = use_keys(portal, cast, credential, slugs)
     with world.bound(cast):
         erasure_id = erasure.erase(
@@ -73,6 +76,9 @@ def build(world: World, portal: Portal) -> Scenery:
     places["entry"], places["event_id"], places["backup_id"] = f"{home}/audit/{event_id}", event_id, str(cast.backup.pk)
     places["erased"], places["erasure"] = f"{home}/audit/{erased}", f"{home}/audit/{erasure_id}"
     places["entry_idx"] = wait_numbered(world, cast, erasure_id)
+    places["invitation_id"] = str(invited.invitation.id)
+    with world.inside(cast):
+        places["member_id"] = str(Membership.objects.get(user_id=cast.backup.pk).id)
     places["invitation"] = f"/invitations/{invited.plaintext.reveal_text()}"
     return Scenery(
         cast=cast,
@@ -130,6 +136,16 @@ def use_keys(portal: Portal, cast: Cast, credential: Credential, slugs: dict[str
         call(portal, cast, slugs[name], credential, scope="secrets:read")
     denied = call(portal, cast, slugs["active"], credential, scope="secrets:write")
     return denied.audit_id
+
+
+def rehearse(world: World, portal: Portal, cast: Cast, credential: Credential, slug: str) -> None:
+    """A consumer that still uses the old version of a rotation, and a brownout that has named it."""
+    call(portal, cast, slug, credential, scope="secrets:read", version=1)
+    with world.inside(cast):
+        key_id = Key.objects.get(slug=slug).id
+    with world.bound(cast):
+        draining.brownout(actor=cast.actor, key_id=key_id, number=1, minutes=60)
+    call(portal, cast, slug, credential, scope="secrets:read", version=1)
 
 
 def name_people(cast: Cast) -> None:

@@ -38,6 +38,9 @@ class Populated:
     ended_key: Key
     credential: Credential
     grant: Grant
+    member_id: UUID
+    job_id: UUID
+    invitation_id: UUID
 
     @property
     def id(self) -> UUID:
@@ -60,7 +63,10 @@ def tenant_column(model: type[models.Model]) -> str:
 
 def populate(world: World, admin: psycopg.Connection) -> Populated:
     """People, consumers, keys, a grant, a use, a revocation with its job, numbered and waiting events."""
+    from byok_portal.boundary.models import Job  # noqa: PLC0415
     from keys.services import lifecycle, uses  # noqa: PLC0415  # the app registry must be ready
+    from tenants.models import Membership  # noqa: PLC0415
+    from tenants.services import members  # noqa: PLC0415
 
     cast = world.tenant()
     key, ended, credential = world.key(cast), world.key(cast), world.consumer(cast)
@@ -85,10 +91,14 @@ def populate(world: World, admin: psycopg.Connection) -> Populated:
         world.sequence()
         lifecycle.suspend(actor=cast.actor, key_id=key.id)
         lifecycle.resume(actor=cast.actor, key_id=key.id)
+        issued = members.invite(actor=cast.actor, email=f"{world.name('new')}@{cast.slug}.example", role="auditor")
+    with world.inside(cast):
+        member_id = Membership.objects.exclude(user_id=cast.owner.pk).filter(is_active=True)[0].id
+        job_id = Job.objects.filter(tenant_id=cast.id)[0].id
     for model in tenant_models():
         if not rows_of(admin, model, cast.id):
             invent(admin, model, cast.id)
-    return Populated(cast, key, ended, credential, grant)
+    return Populated(cast, key, ended, credential, grant, member_id, job_id, issued.invitation.id)
 
 
 def rows_of(admin: psycopg.Connection, model: type[models.Model], tenant_id: UUID) -> list[dict[str, Any]]:

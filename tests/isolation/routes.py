@@ -18,7 +18,7 @@ if TYPE_CHECKING:
 
 WEB, API = "t/<slug:tenant>/", "api/v1/tenants/<str:tenant>/"
 _PARAMETER = re.compile(r"<(?:(?P<converter>\w+):)?(?P<name>\w+)>")
-NO_IDENTIFIER = frozenset({"number", "path"})
+NO_IDENTIFIER = frozenset({"number", "path", "kind"})
 """Arguments that say which part of a thing is meant, not which thing."""
 
 
@@ -78,6 +78,10 @@ def real_arguments(populated: Populated, *, event: Any, by_id: bool) -> dict[str
         "grant": populated.grant.id,
         "token": populated.credential.token_id,
         "event": event,
+        "job": populated.job_id,
+        "kind": "no_backup_owner",
+        "member": populated.member_id,
+        "invitation": populated.invitation_id,
         "number": 1,
         "path": "v1/secret/data/reports/q3",
     }
@@ -93,6 +97,10 @@ def random_arguments(*, by_id: bool) -> dict[str, Any]:
         "grant": new_id(),
         "token": new_id(),
         "event": new_id(),
+        "job": new_id(),
+        "kind": "no_backup_owner",
+        "member": new_id(),
+        "invitation": new_id(),
         "number": 1,
         "path": "v1/secret/data/reports/q3",
     }

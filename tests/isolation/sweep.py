@@ -37,6 +37,13 @@ DEFINERS: Final = {
     "directory_due_jobs": (DIRECTORY, APP),
     "directory_running_jobs": (DIRECTORY, APP),
     "directory_due_heartbeats": (DIRECTORY, APP),
+    "directory_shared_secrets": (DIRECTORY, APP),
+    "directory_due_mails": (DIRECTORY, APP),
+    "directory_due_reminders": (DIRECTORY, APP),
+    "directory_due_suspensions": (DIRECTORY, APP),
+    "directory_due_versions": (DIRECTORY, APP),
+    "directory_due_grants": (DIRECTORY, APP),
+    "directory_behind_policy": (DIRECTORY, APP),
     # Makes a table, so it is the owner's; it takes a number and says nothing.
     "audit_add_partition": (OWNER, SEQUENCER),
 }

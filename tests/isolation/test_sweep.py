@@ -34,7 +34,7 @@ MUTANTS: dict[str, tuple[str, str]] = {
         f"{KEY}the policy byok_auditor",
     ),
     "directory may write": (
-        "CREATE POLICY directory ON keys_key TO byok_directory USING (true)",
+        "DROP POLICY directory ON keys_key; CREATE POLICY directory ON keys_key TO byok_directory USING (true)",
         f"{KEY}the policy directory",
     ),
     "view": ("CREATE VIEW all_keys AS SELECT * FROM keys_key", "all_keys: a view"),

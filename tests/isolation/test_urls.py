@@ -39,7 +39,7 @@ each_route = pytest.mark.parametrize(
     "route", [pytest.param(route, id=f"{route.name} {route.text}") for route in ROUTES]
 )
 WEB_METHODS = ("GET", "POST")
-API_METHODS = ("GET", "POST", "DELETE")
+API_METHODS = ("GET", "POST", "PUT", "DELETE")
 
 # What an answer may hold that differs from one request to the next, whatever was asked for.
 _CHANGING = re.compile(
@@ -57,9 +57,13 @@ BODY: dict[str, Any] = {
     "plaintext": "s." + "a" * 24,
     "secret": "s." + "a" * 24,
     "drain_hours": 1,
+    "rules": {"rotation_days": 90},
     "scopes": ["key:use"],
     "deliveries": ["decision"],
     "consumer": "nobody",
+    "notices": ["0198a5c0-0000-7000-8000-000000000000"],
+    "owner": "nobody",
+    "backup_owner": "nobody",
 }
 
 

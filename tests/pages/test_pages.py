@@ -10,7 +10,8 @@ from django.urls import reverse
 
 from audit import words
 from audit.models import Entry
-from byok_portal.boundary import operations
+from byok_portal.boundary import jobs, operations
+from byok_portal.boundary.identifiers import new_id
 from tests.pages.browser import BACKEND, at, sign_in, text_of
 from tests.ui.markup import Markup
 from tests.world import PASSWORD
@@ -38,15 +39,30 @@ PAGES: dict[str, tuple[set[str], tuple[str, ...]]] = {
     "keys:roll-back": ({OWNER, CUSTODIAN}, ("key", "version")),
     "keys:brownout": ({OWNER, CUSTODIAN}, ("key", "version")),
     "keys:end-brownout": ({OWNER, CUSTODIAN}, ("key", "version")),
+    "keys:policy": (EVERYONE, ()),
+    "keys:policy-set": ({OWNER}, ()),
+    "keys:key-policy": (EVERYONE, ("key",)),
+    "keys:key-policy-set": ({OWNER}, ("key",)),
     "keys:grant": ({OWNER, APPROVER}, ("key",)),
     "keys:grant-end": ({OWNER, APPROVER}, ("key", "grant")),
     "keys:consumer-end": ({OWNER}, ("consumer",)),
+    "keys:findings": (EVERYONE, ()),
+    "keys:finding-accept": ({OWNER}, ("key", "kind")),
+    "keys:right-size": ({OWNER, APPROVER}, ("key",)),
+    "keys:hand-over": ({OWNER}, ("key",)),
+    "keys:member-role": ({OWNER}, ("member",)),
+    "keys:member-remove": ({OWNER}, ("member",)),
+    "tenants:invitation-withdraw": ({OWNER}, ("invitation",)),
     "tenants:consumers": (EVERYONE, ()),
     "tenants:consumer": (EVERYONE, ("consumer",)),
     "tenants:consumer-register": ({OWNER}, ()),
     "tenants:token-issue": ({OWNER}, ("consumer",)),
     "tenants:token-revoke": ({OWNER}, ("consumer", "token")),
+    "tenants:jobs": (EVERYONE, ()),
+    "tenants:job-retry": ({OWNER}, ("job",)),
     "tenants:members": (EVERYONE, ()),
+    "tenants:inbox": (EVERYONE, ()),
+    "tenants:preferences": (EVERYONE, ()),
     "tenants:invite": ({OWNER}, ()),
     "audit:list": ({OWNER, APPROVER, AUDITOR}, ()),
     "audit:detail": ({OWNER, APPROVER, AUDITOR}, ("event",)),
@@ -60,6 +76,10 @@ MISSING = {
     "consumer": "no-such-consumer",
     "token": UUID(int=1),
     "event": UUID(int=1),
+    "job": UUID(int=1),
+    "kind": "no_backup_owner",
+    "member": UUID(int=1),
+    "invitation": UUID(int=1),
 }
 
 
@@ -77,6 +97,9 @@ class Stage:
 
 @pytest.fixture(scope="module")
 def stage(world_setup: World, django_db_blocker: Any) -> Stage:
+    from tenants.models import Membership  # noqa: PLC0415  # settings must be ready
+    from tenants.services import members  # noqa: PLC0415
+
     world = world_setup
     with django_db_blocker.unblock():
         cast = world.tenant()
@@ -89,6 +112,12 @@ def stage(world_setup: World, django_db_blocker: Any) -> Stage:
             event = Entry.objects.filter(tenant_id=cast.id).order_by("-tseq").values_list("event_id", flat=True)[0]
         people = {OWNER: cast.owner, AUDITOR: cast.auditor}
         people |= {role: join(world, cast, role) for role in (CUSTODIAN, APPROVER)}
+        with world.bound(cast):
+            email = f"new@{cast.slug}.example"
+            invitation = members.invite(actor=cast.actor, email=email, role=AUDITOR).invitation.id
+        with world.inside(cast):
+            job = jobs.enqueue("key.revoke_upstream", subject_id=new_id()).id
+            member = Membership.objects.get(user_id=people[APPROVER].pk).id
         arguments: dict[str, object] = {
             "key": key.slug,
             "version": 1,
@@ -96,6 +125,10 @@ def stage(world_setup: World, django_db_blocker: Any) -> Stage:
             "consumer": credential.consumer.slug,
             "token": credential.token_id,
             "event": event,
+            "job": job,
+            "kind": "no_backup_owner",
+            "member": member,
+            "invitation": invitation,
         }
         return Stage(cast, {role: sign_in(person) for role, person in people.items()}, arguments)
 

@@ -3,26 +3,54 @@
 from __future__ import annotations
 
 import re
+from datetime import timedelta
 from typing import TYPE_CHECKING
 
 import pytest
 from django.contrib import admin
-from django.db import ProgrammingError, connections
+from django.db import ProgrammingError, connections, transaction
 from django.test import Client
+from django.utils import timezone
 
+from audit.services.recording import Target
+from byok_portal.boundary import binding
+from byok_portal.boundary.identifiers import PLATFORM
 from keys.models import Grant, KeyVersion, Proof
-from keys.services import offboarding
+from keys.services import offboarding, policies
+from tenants.models import Notice
+from tenants.services import mails, notices
+from tests.keys.ageing import set_floor
 from tests.staff.door import address, enter, sign_in
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     import psycopg
 
+    from tenants.models import User
     from tests.world import Cast, World
 
 FORBIDDEN = re.compile(r"\sstyle=|<style|\son[a-z]+=|<script(?![^>]*\ssrc=)|javascript:")
 
 
-def pages_of(world: World, cast: Cast) -> list[str]:
+def staff_inbox(cast: Cast, reader: User) -> dict[str, UUID]:
+    """A notice to this staff member, and the mail that carries it."""
+    facts: dict[str, str | int] = {"tenant": cast.tenant.name, "tenant_id": str(cast.id)}
+    facts |= {"count": 1, "day": "2026-11-01"}
+    subject = Target("tenant", cast.id)
+    with binding.bind_tenant(PLATFORM):
+        with transaction.atomic():
+            notices.notify(
+                recipients=[reader.pk], kind="staff.nobody_acted", subject=subject, dedupe=str(cast.id), facts=facts
+            )
+            Notice.objects.filter(recipient_id=reader.pk).update(mail_at=timezone.now())
+        mail = mails.gather(reader.pk)
+        assert mail
+        with binding.reading():
+            return {"tenants_notice": Notice.objects.get(recipient_id=reader.pk).id, "tenants_mail": mail.id}
+
+
+def pages_of(world: World, cast: Cast, reader: User) -> list[str]:
     """Every list, every add page, and a page of every object that a full tenant has."""
     key, credential = world.key(cast), world.consumer(cast)
     grant = world.grant(cast, key, credential)
@@ -31,6 +59,10 @@ def pages_of(world: World, cast: Cast) -> list[str]:
         proof = Proof.objects.filter(key_id=key.id).first()
         assert KeyVersion.objects.filter(key_id=key.id).exists()
         assert Grant.objects.filter(id=grant.id).exists()
+    # Far ahead: a floor holds for every tenant of this database.
+    floor = set_floor(world, starts_at=timezone.now() + timedelta(days=360))
+    with world.bound(cast):
+        policy = policies.set_tenant(actor=cast.actor, rules={"rotation_days": 90})
     actor = world.staff_actor()
     with world.bound(cast):
         run = offboarding.start(actor=actor, reason="contract_ended", confirmation=cast.slug)
@@ -44,6 +76,7 @@ def pages_of(world: World, cast: Cast) -> list[str]:
     assert job
     assert proof
     objects = {
+        **staff_inbox(cast, reader),
         "tenants_tenant": cast.id,
         "tenants_consumer": credential.consumer.id,
         "tenants_user": cast.owner.pk,
@@ -52,6 +85,8 @@ def pages_of(world: World, cast: Cast) -> list[str]:
         "keys_grant": grant.id,
         "keys_proof": proof.id,
         "keys_provider": key.provider_id,
+        "keys_platformpolicy": floor.id,
+        "keys_policyedition": policy.id,
         "audit_entry": entry.pk,
         "boundary_job": job.id,
     }
@@ -68,7 +103,10 @@ def pages_of(world: World, cast: Cast) -> list[str]:
             address(f"{name}_history", objects[name]),
         ]
     urls += [f"{address(f'{name}_changelist')}?tenant={cast.slug}" for name in objects if name not in NO_TENANT]
-    urls += [address(f"{name}_add") for name in ("tenants_tenant", "tenants_consumer", "keys_provider")]
+    urls += [
+        address(f"{name}_add")
+        for name in ("tenants_tenant", "tenants_consumer", "keys_provider", "keys_platformpolicy")
+    ]
     urls += [
         address("tenants_consumer_token", credential.consumer.id),
         address("tenants_consumer_end", credential.consumer.id),
@@ -77,13 +115,13 @@ def pages_of(world: World, cast: Cast) -> list[str]:
     return [*urls, address("tenants_tenant_invite", cast.id)]
 
 
-NO_TENANT = {"tenants_tenant", "tenants_user", "keys_provider"}
+NO_TENANT = {"tenants_notice", "tenants_tenant", "tenants_user", "keys_provider", "keys_platformpolicy"}
 
 
 def test_every_page_opens_and_has_no_inline_script_or_style(world: World) -> None:
-    cast, client = world.tenant(), enter(world)
-    stranger = sign_in(cast.owner)
-    for url in pages_of(world, cast):
+    cast, reader = world.tenant(), world.staff()
+    client, stranger = sign_in(reader), sign_in(cast.owner)
+    for url in pages_of(world, cast, reader):
         response = client.get(url)
         assert response.status_code == 200, url
         assert FORBIDDEN.findall(response.content.decode()) == [], url
@@ -152,7 +190,7 @@ def test_the_staff_login_writes_no_tenant_row(world: World) -> None:
 
 def test_no_page_shows_a_fingerprint_or_a_digest(world: World, admin_connection: psycopg.Connection) -> None:
     cast, client = world.tenant(), enter(world)
-    pages = pages_of(world, cast)
+    pages = pages_of(world, cast, world.staff())
     hidden = admin_connection.execute(
         "SELECT encode(fingerprint, 'hex') FROM keys_keyversion WHERE tenant_id = %(t)s UNION ALL "
         "SELECT encode(global_fingerprint, 'hex') FROM keys_keyversion WHERE tenant_id = %(t)s UNION ALL "

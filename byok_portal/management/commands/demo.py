@@ -36,6 +36,7 @@ def describe(document: dict[str, Any]) -> str:
             f"  {tenant['slug'].title():<13} {tenant['owner']['email']}  {tenant['owner']['password']}"
             for tenant in document["tenants"]
         ),
+        f"  Mailbox       {base}/demo/mailbox/   every mail that the portal sent",
         f"  Staff         {base}/staff/   {document['staff']['email']}  {document['staff']['password']}",
         f"  API           {base}/api/v1/openapi.json",
         "",

@@ -7,7 +7,16 @@ from typing import Any
 from tests.ui.samples.audit import AUDIT_PAGES
 from tests.ui.samples.keys import KEY_PAGES
 from tests.ui.samples.plain import PLAIN_PAGES
+from tests.ui.samples.policies import POLICY_PAGES
+from tests.ui.samples.posture import POSTURE_PAGES
 from tests.ui.samples.tenants import TENANT_PAGES
 
-PAGES: dict[str, tuple[str, dict[str, Any]]] = {**KEY_PAGES, **TENANT_PAGES, **AUDIT_PAGES, **PLAIN_PAGES}
+PAGES: dict[str, tuple[str, dict[str, Any]]] = {
+    **KEY_PAGES,
+    **POLICY_PAGES,
+    **POSTURE_PAGES,
+    **TENANT_PAGES,
+    **AUDIT_PAGES,
+    **PLAIN_PAGES,
+}
 """Name of the picture -> (template, context)."""

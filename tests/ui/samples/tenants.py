@@ -70,6 +70,23 @@ MEMBERS: dict[str, Any] = page(
         | {"expires_at": after(days=6), "end_url": "#"}
     ],
 )
+INBOX: dict[str, Any] = page(
+    "Inbox",
+    tabs=[("Unread", "?", "2", True), ("All", "?show=all", "", False)],
+    rows=[
+        {"id": "0198a5c0-0000-7000-8000-000000000001", "subject": "Billing export ends on 2026-11-30", "url": "#"}
+        | {"text": "It is refused after that day.", "severity": "Needs attention", "css": "pending"}
+        | {"at": before(hours=2), "read_at": None, "mailed": "mailed as well"},
+        {"id": "0198a5c0-0000-7000-8000-000000000002", "subject": "The credential expired", "url": "#"}
+        | {"text": "Rotate the key.", "severity": "Urgent", "css": "compromised"}
+        | {"at": before(days=2), "read_at": before(days=1)},
+    ],
+    has_unread=True,
+    shows_all=False,
+    all_url="?show=all",
+    preferences_url="#",
+    pager={"label": "Newest first", "older_url": "?older=a"},
+)
 ROLES = [
     option("manager", "Manager", "Registers, rotates and revokes keys.", checked=True),
     option("auditor", "Auditor", "Reads everything, changes nothing."),
@@ -154,6 +171,13 @@ TENANT_PAGES: dict[str, tuple[str, dict[str, Any]]] = {
         "tenants/invite.html",
         page("Members", "Invite", form=InviteForm(), roles=ROLES, cancel_url="#")
         | {"link": "http://localhost:8000/invitations/f3c19a77d0/"},
+    ),
+    "inbox": ("tenants/inbox.html", INBOX),
+    "inbox_empty": ("tenants/inbox.html", INBOX | {"rows": [], "has_unread": False}),
+    "inbox_first": ("tenants/inbox.html", INBOX | {"rows": [], "has_unread": False, "shows_all": True}),
+    "preferences": (
+        "tenants/preferences.html",
+        page("Inbox", "How you hear of things", form=ConsumerForm(), tenant_name="Acme Robotics", cancel_url="#"),
     ),
     "invitation": ("tenants/invitation.html", {"invitation": INVITATION, "form": PasswordForm()}),
     "invitation_dead": ("tenants/invitation.html", {"invitation": None}),

@@ -1,0 +1,137 @@
+"""What people are told about keys and contracts. Every fact is a name, a slug, a day or a number."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Final
+
+from django.utils.translation import gettext_lazy as _
+
+from tenants import notices
+from tenants.models import Channel
+from tenants.notices import Kind, Severity
+
+if TYPE_CHECKING:
+    from django.utils.functional import _StrPromise
+
+_KEY: Final = frozenset({"key", "key_slug", "day", "days"})
+_GRANT: Final = _KEY | {"consumer"}
+
+
+def _soon(name: str, title: _StrPromise, subject: _StrPromise, text: _StrPromise, facts: frozenset[str]) -> Kind:
+    return Kind(name, Severity.WARNING, title, subject, text, facts, "keys:detail", ("key_slug",))
+
+
+def _passed(name: str, title: _StrPromise, subject: _StrPromise, text: _StrPromise) -> Kind:
+    return Kind(
+        name,
+        Severity.CRITICAL,
+        title,
+        subject,
+        text,
+        _KEY,
+        "keys:detail",
+        ("key_slug",),
+        channel=Channel.AT_ONCE,
+        may_mute=False,
+    )
+
+
+KINDS: Final = (
+    _soon(
+        "key.ends_soon",
+        _("A key is about to end"),
+        _("%(key)s ends on %(day)s"),
+        _("It is refused after %(day)s, in %(days)s days. Move its end date, or revoke it when nobody needs it."),
+        _KEY,
+    ),
+    _passed(
+        "key.end_passed",
+        _("A key has ended and nobody revoked it"),
+        _("%(key)s ended on %(day)s and still exists at its provider"),
+        _("Uses are refused here since then, %(days)s days ago. Revoke it, so that its provider refuses it as well."),
+    ),
+    _soon(
+        "key.rotation_due",
+        _("A rotation is about to be due"),
+        _("%(key)s is to be rotated by %(day)s"),
+        _("Its policy wants another version in %(days)s days."),
+        _KEY,
+    ),
+    _passed(
+        "key.rotation_overdue",
+        _("A rotation is overdue"),
+        _("%(key)s was to be rotated by %(day)s"),
+        _("Its rotation is overdue for %(days)s days. What follows is in its policy."),
+    ),
+    _soon(
+        "key.credential_expires",
+        _("A credential is about to expire"),
+        _("The credential of %(key)s expires on %(day)s"),
+        _("Its provider refuses it after %(day)s, in %(days)s days. Rotate the key before."),
+        _KEY,
+    ),
+    _passed(
+        "key.credential_expired",
+        _("A credential has expired"),
+        _("The credential of %(key)s expired on %(day)s"),
+        _("Its uses are refused since then, %(days)s days ago. Rotate the key, or revoke it."),
+    ),
+    _soon(
+        "key.grant_ends",
+        _("A grant is about to end"),
+        _("%(consumer)s may use %(key)s until %(day)s"),
+        _("The grant ends in %(days)s days. Grant it again if the consumer still needs the key."),
+        _GRANT,
+    ),
+    _soon(
+        "key.proof_expires",
+        _("A proof of control is about to expire"),
+        _("The proof of %(key)s expires on %(day)s"),
+        _("Prove control of the key again within %(days)s days."),
+        _KEY,
+    ),
+    _passed(
+        "key.proof_expired",
+        _("A proof of control has expired"),
+        _("The proof of %(key)s expired on %(day)s"),
+        _("Nobody has shown control of the key for %(days)s days since. Prove it again."),
+    ),
+    Kind(
+        "tenant.contract_ends",
+        Severity.WARNING,
+        _("The contract is about to end"),
+        _("The contract ends on %(day)s"),
+        _("It ends in %(days)s days. Every key of this tenant ends with it: plan for what uses them."),
+        frozenset({"day", "days"}),
+        "keys:list",
+        may_mute=False,
+    ),
+    Kind(
+        "tenant.contract_ended",
+        Severity.CRITICAL,
+        _("The contract has ended"),
+        _("The contract ended on %(day)s"),
+        _("It ended %(days)s days ago and the tenant is still open. Renew it, or the keys will be taken down."),
+        frozenset({"day", "days"}),
+        "keys:list",
+        channel=Channel.AT_ONCE,
+        may_mute=False,
+    ),
+    Kind(
+        "staff.nobody_acted",
+        Severity.WARNING,
+        _("Nobody acted on a deadline"),
+        _("%(tenant)s: %(count)s deadlines have passed and nobody acted"),
+        _("The oldest was on %(day)s. Owner, backup owner and tenant owners were told."),
+        frozenset({"tenant", "tenant_id", "count", "day"}),
+        "admin:tenants_tenant_change",
+        ("tenant_id",),
+        may_mute=False,
+        for_staff=True,
+    ),
+)
+
+
+def install() -> None:
+    """Called once when the app is ready."""
+    notices.declare(*KINDS)
