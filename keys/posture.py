@@ -16,7 +16,7 @@ from audit.models import UsageDay
 from byok_portal.boundary import binding
 from keys import rulebook, selectors
 from keys.findings import Facts, Finding, Kind, judge
-from keys.models import Acceptance, Grant, Key, KeyVersion, Proof
+from keys.models import Acceptance, Grant, HandOver, Key, KeyVersion, Proof
 from keys.states import GrantState, KeyState
 
 if TYPE_CHECKING:
@@ -76,6 +76,7 @@ def _collect(keys: dict[UUID, Key], now: datetime) -> Iterable[Facts]:
     grants: defaultdict[UUID, list[Grant]] = defaultdict(list)
     for grant in _live(keys, now):
         grants[grant.key_id].append(grant)
+    wanted = _rotation_wanted(keys)
     elsewhere, uses, first = _shared_elsewhere(), _uses(keys, now), _first_activations(keys)
     for key in keys.values():
         window = book.policy(key.id).dormant_days or WINDOW_DAYS
@@ -87,7 +88,7 @@ def _collect(keys: dict[UUID, Key], now: datetime) -> Iterable[Facts]:
             is_active=key.state == KeyState.ACTIVE,
             has_backup_owner=key.backup_owner_id is not None,
             rotation_due_at=key.rotation_due_at,
-            rotation_wanted_at=key.rotation_wanted_at,
+            rotation_wanted_at=wanted.get(key.id),
             proof_expires_at=proof.expires_at if proof else None,
             excess_risk=max((item.get("risk") or 0 for item in proof.excess), default=0) if proof else 0,
             excess=len(proof.excess) if proof else 0,
@@ -117,6 +118,15 @@ def _unused(grant: Grant, uses: dict[Place, datetime], now: datetime, window: in
 
     scopes = tuple(filter(is_unused, grant.scopes))
     return Unused(grant, scopes) if scopes else None
+
+
+def _rotation_wanted(keys: Iterable[UUID]) -> dict[UUID, datetime]:
+    """Since when somebody who could have seen the present credential is gone; a rotation answers that, for good."""
+    current = KeyVersion.objects.filter(key_id__in=keys, state__in=selectors.CURRENT)
+    activated = dict(current.values_list("key_id", "activated_at"))
+    left = HandOver.objects.filter(key_id__in=keys).values("key_id").annotate(at=Max("created_at"))
+    rows = [(row["key_id"], row["at"], activated.get(row["key_id"])) for row in left]
+    return {key_id: at for key_id, at, since in rows if since is not None and at > since}
 
 
 def _first_activations(keys: Iterable[UUID]) -> dict[UUID, datetime]:

@@ -27,15 +27,6 @@ class Migration(migrations.Migration):
                 to=settings.AUTH_USER_MODEL,
             ),
         ),
-        migrations.AddField(
-            "key",
-            "rotation_wanted_at",
-            models.DateTimeField(
-                blank=True,
-                help_text="Since when somebody who could have seen the credential is gone.",
-                null=True,
-            ),
-        ),
         migrations.CreateModel(
             name="HandOver",
             fields=[

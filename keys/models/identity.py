@@ -106,9 +106,6 @@ class Key(TenantModel):
     backup_owner = models.ForeignKey(
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, db_constraint=False, related_name="+", null=True
     )
-    rotation_wanted_at = models.DateTimeField(
-        null=True, blank=True, help_text="Since when somebody who could have seen the credential is gone."
-    )
     ends_on = models.DateField()
     scopes = ArrayField(models.CharField(max_length=60))
     justification = models.CharField(max_length=500, blank=True, help_text="Why critical scopes are needed.")

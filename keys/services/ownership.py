@@ -126,8 +126,7 @@ def _open_hand_over(actor: Actor, key: Key, leaver_id: UUID) -> None:
     if key.owner_id == leaver_id:
         key.owner_id = key.backup_owner_id or _stand_in(leaver_id)
     key.backup_owner_id = None
-    key.rotation_wanted_at = timezone.now()
-    key.save(update_fields=["owner", "backup_owner", "rotation_wanted_at"])
+    key.save(update_fields=["owner", "backup_owner"])
     HandOver.objects.create(key=key, leaver_id=leaver_id, due_at=due)
     clocks.reset(key)
     append(

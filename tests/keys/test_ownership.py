@@ -10,7 +10,9 @@ from django.utils import timezone
 
 from byok_portal.boundary.permissions import Role
 from byok_portal.errors import Conflict, InvalidInput, NotFound, Refused
+from keys import posture
 from keys.decision import Code
+from keys.findings import Kind
 from keys.models import HandOver, Key
 from keys.services import ownership, uses
 from keys.states import HandOverState
@@ -70,7 +72,9 @@ def test_a_leaving_owner_is_followed_by_the_backup_and_the_key_wants_rotation(wo
     gone = remove(world, cast, leaver)
     found = reload(world, cast, key)
     assert (gone.is_active, found.owner_id, found.backup_owner_id) == (False, cast.owner.pk, None)
-    assert found.rotation_wanted_at is not None
+    with world.inside(cast):
+        kinds = {row.finding.kind for row in posture.list_found(key.id)}
+    assert {Kind.ROTATION_WANTED, Kind.NO_BACKUP_OWNER} <= kinds
     with world.inside(cast):
         opened = HandOver.objects.get(key_id=key.id)
     assert (opened.leaver_id, opened.state) == (leaver.pk, HandOverState.OPEN)
