@@ -30,7 +30,7 @@ if TYPE_CHECKING:
 EACH: Final = pytest.mark.parametrize("document", DOCUMENTS, ids=lambda each: each.relative_to(ROOT).as_posix())
 PICTURE_BYTES: Final = 200_000
 DECISION_LINES: Final = 40
-DIAGRAMS: Final = ("flowchart ", "sequenceDiagram", "erDiagram")
+DIAGRAMS: Final = ("stateDiagram-v2", "flowchart ", "sequenceDiagram", "erDiagram")
 RELATION: Final = re.compile(r'  [A-Z_]+ (\|\||\}o|\}\|)--(o\{|\|\{|\|\||o\|) [A-Z_]+ : (\w+|"[^"]+")')
 RESOURCES: Final = "tenant|member|consumer|provider|key|grant|credential|job"
 
