@@ -37,6 +37,7 @@ if TYPE_CHECKING:
 
 REAL_NOW = timezone.now
 USABLE = {VersionState.ACTIVE, VersionState.SUSPENDED, VersionState.SUPERSEDED}
+ENDINGS: list[Callable[..., Any]] = [lifecycle.revoke, lifecycle.compromise]
 ENDED = {KeyState.REVOKED, KeyState.COMPROMISED}
 
 
@@ -74,8 +75,7 @@ class Life(RuleBasedStateMachine):
         """All that the operations write, but for the record."""
         with self.world.inside(self.cast):
             return [
-                list(model.objects.order_by("id").values())  # type: ignore[attr-defined]  # models have it
-                for model in (Key, KeyVersion, Grant, HandOver, Membership)
+                list(model.objects.order_by("id").values()) for model in (Key, KeyVersion, Grant, HandOver, Membership)
             ]
 
     def states(self) -> dict[int, str]:
@@ -121,7 +121,7 @@ class Life(RuleBasedStateMachine):
         self.attempt(change, key_id=self.key.id)
 
     @precondition(lambda self: self.clock.ahead > timedelta(days=2))
-    @rule(change=st.sampled_from([lifecycle.revoke, lifecycle.compromise]))
+    @rule(change=st.sampled_from(ENDINGS))
     def end(self, change: Callable[..., Any]) -> None:
         self.attempt(change, key_id=self.key.id, reason="key_compromise")
 
