@@ -37,6 +37,30 @@ def _passed(name: str, title: _StrPromise, subject: _StrPromise, text: _StrPromi
 
 
 KINDS: Final = (
+    Kind(
+        "key.compromised",
+        Severity.CRITICAL,
+        _("A key is compromised"),
+        _("%(key)s is compromised and was ended"),
+        _("It was reported as exposed. Every version and grant of it has ended; look for uses that you do not know."),
+        frozenset({"key", "key_slug"}),
+        "keys:detail",
+        ("key_slug",),
+        channel=Channel.AT_ONCE,
+        may_mute=False,
+    ),
+    Kind(
+        "key.hand_over_opened",
+        Severity.CRITICAL,
+        _("A key needs a second owner"),
+        _("%(key)s needs a second owner by %(day)s"),
+        _("Somebody who answered for it has left. Name two owners by %(day)s, or it is suspended; rotate it as well."),
+        frozenset({"key", "key_slug", "day"}),
+        "keys:detail",
+        ("key_slug",),
+        channel=Channel.AT_ONCE,
+        may_mute=False,
+    ),
     _soon(
         "key.ends_soon",
         _("A key is about to end"),

@@ -13,7 +13,7 @@ from byok_portal.boundary.permissions import Permission
 from byok_portal.errors import Conflict, Refused
 from keys import rulebook, selectors
 from keys.models import Grant, Key, KeyVersion, Material, Proof, UpstreamStatus
-from keys.services import clocks, versions
+from keys.services import announcing, clocks, versions
 from keys.states import GrantState, KeyState, RevocationReason, VersionState
 from tenants import rules
 from tenants.services.tenants import require_active
@@ -140,9 +140,12 @@ def compromise(
     key = selectors.lock_key(key_id)
     if key.state == KeyState.COMPROMISED:
         raise Conflict("The key is compromised already.", code="key_state")
+    live = Grant.objects.filter(key_id=key.id, state=GrantState.ACTIVE)
+    consumers = set(live.values_list("consumer_id", flat=True))
     ended = end_key(key, reason=why, compromised=True)
     for version in ended:
         enqueue_upstream(version)
+    announcing.tell_compromised(key, consumers)
     return _append(actor, key, "key.compromised", reason=why, note=note, ended=ended)
 
 

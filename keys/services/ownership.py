@@ -15,7 +15,7 @@ from byok_portal.boundary.permissions import Permission, Role
 from byok_portal.errors import Conflict, InvalidInput, Refused
 from keys import selectors
 from keys.models import HandOver, Key
-from keys.services import clocks
+from keys.services import announcing, clocks
 from keys.services.drafts import find_person
 from keys.states import HandOverState
 from tenants import rules
@@ -127,7 +127,8 @@ def _open_hand_over(actor: Actor, key: Key, leaver_id: UUID) -> None:
         key.owner_id = key.backup_owner_id or _stand_in(leaver_id)
     key.backup_owner_id = None
     key.save(update_fields=["owner", "backup_owner"])
-    HandOver.objects.create(key=key, leaver_id=leaver_id, due_at=due)
+    opened = HandOver.objects.create(key=key, leaver_id=leaver_id, due_at=due)
+    announcing.tell_hand_over(key, opened)
     clocks.reset(key)
     append(
         actor=actor,

@@ -19,7 +19,7 @@ from byok_portal.errors import Conflict, InvalidInput, Refused
 from keys import rulebook, selectors
 from keys.models import AppliedPolicy, PlatformPolicy, PolicyEdition
 from keys.policies import Policy, parse_policy, require_no_laxer, to_document
-from keys.services import clocks
+from keys.services import clocks, reminders
 from tenants import rules as inputs
 from tenants.services.tenants import require_active
 
@@ -130,6 +130,7 @@ def apply(*, actor: Actor) -> int:
     if applied.number >= newest:
         raise Conflict("The newest platform policy is applied.", code="applied")
     changed = clocks.reset_all().keys
+    reminders.look_again(timezone.now().date())
     AppliedPolicy.objects.filter(id=applied.id).update(number=newest)
     detail = {"number": newest, "keys": changed}
     append(actor=actor, action="policy.applied", target=Target("tenant", binding.get_tenant()), detail=detail)
@@ -179,6 +180,7 @@ def _set(
     )
     _insert(row)
     changed = clocks.reset_all(key_id)
+    reminders.look_again(timezone.now().date())
     suspended = changed.count_suspended(start)
     if suspended and not accept_suspensions:
         message = f"{suspended} of the keys are older than this allows, and are suspended when it starts. Accept that."
