@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from keys.models import Grant, Key
     from tests.world import Cast, Credential, World
 
-CALLERS = 3
+CALLERS = 2
 
 
 @dataclass(slots=True)
