@@ -41,10 +41,12 @@ KEPT_MAX: Final = 256 * 1024
 _LAST: Final = """
 SELECT tseq, idx FROM audit_entry WHERE tenant_id = %s AND idx < %s ORDER BY tseq DESC LIMIT 1
 """
-# The server joins the lines: one value of a megabyte comes in a tenth of the time of thousands of small ones.
+# The server joins the lines: one value of a megabyte comes in a tenth of the time of thousands of small ones. A range
+# and no LIMIT: numbers have no gaps, and for a tenant that statistics do not know yet the planner would read all that
+# is left for each batch.
 _LINES: Final = r"""
-SELECT max(tseq), convert_to(string_agg(leaf, E'\n' ORDER BY tseq) || E'\n', 'UTF8') FROM (
-  SELECT tseq, leaf FROM audit_entry WHERE tenant_id = %b AND tseq > %b AND tseq <= %b ORDER BY tseq LIMIT %b
+SELECT max(tseq), convert_to(string_agg(leaf, E'\n') || E'\n', 'UTF8') FROM (
+  SELECT tseq, leaf FROM audit_entry WHERE tenant_id = %b AND tseq > %b AND tseq <= %b ORDER BY tseq
 ) batch
 """
 _README: Final = """\
@@ -141,7 +143,7 @@ def _batches(export: Export, alias: str) -> Iterator[bytes]:
             binding.reading(),
             bulk_cursor(alias) as cursor,
         ):
-            cursor.execute(_LINES, [export.tenant_id, last, export.last, BATCH], binary=True)
+            cursor.execute(_LINES, [export.tenant_id, last, min(last + BATCH, export.last)], binary=True)
             newest, lines = cursor.fetchone() or (None, b"")
             pruned = selectors.find_pruned_head()
         if pruned is not None and pruned.tseq > last:

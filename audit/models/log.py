@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
-from datetime import datetime
+from datetime import UTC, datetime
 from functools import cached_property
-from typing import Any, ClassVar
+from typing import Any, ClassVar, Final
 from uuid import UUID
 
 from django.db import models
+
+_FIRST: Final = datetime.min.replace(tzinfo=UTC)
+_LAST: Final = datetime.max.replace(tzinfo=UTC)
 
 
 class Outcome(models.TextChoices):
@@ -89,7 +92,12 @@ class Entry(models.Model):
 
     @property
     def occurred_at(self) -> datetime:
-        return datetime.fromisoformat(self.body["time"])
+        """When it says that it happened, in UTC. A moment beyond the calendar must not keep a page from opening."""
+        moment = datetime.fromisoformat(self.body["time"])
+        try:
+            return moment.astimezone(UTC)
+        except OverflowError:
+            return _FIRST if moment.year == 1 else _LAST
 
 
 class DataKey(models.Model):
