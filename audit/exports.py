@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from audit.models import Checkpoint, PrunedHead
 
-BATCH: Final = 5000
+BATCH: Final = 2000
 CHUNK: Final = 256 * 1024
 KEPT_MAX: Final = 256 * 1024
 """Longest older checkpoint or proof that a tenant may hand in."""
