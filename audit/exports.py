@@ -228,13 +228,13 @@ class _Sink(io.RawIOBase):
         return True
 
     def write(self, data: object) -> int:
-        part = bytes(data)  # type: ignore[call-overload]  # any buffer
+        part = data if isinstance(data, bytes) else bytes(data)  # type: ignore[call-overload]  # any buffer
         self._parts.append(part)
         self.size += len(part)
         return len(part)
 
     def take(self) -> bytes:
         """Everything since the last call."""
-        taken = b"".join(self._parts)
+        taken = b"".join(self._parts) if len(self._parts) != 1 else self._parts[0]
         self._parts, self.size = [], 0
         return taken

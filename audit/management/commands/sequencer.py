@@ -31,7 +31,7 @@ class Command(BaseCommand):
 
     def add_arguments(self, parser: CommandParser) -> None:
         parser.add_argument("--once", action="store_true", help="Number what waits now, then exit.")
-        parser.add_argument("--poll", type=float, default=0.05, help="Seconds between looks at an empty inbox.")
+        parser.add_argument("--poll", type=float, default=0.02, help="Seconds between looks at an empty inbox.")
 
     def handle(self, *_args: Any, once: bool, poll: float, **_options: Any) -> None:
         def serve(stop: threading.Event) -> None:
