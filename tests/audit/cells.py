@@ -33,7 +33,11 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 PATIENCE: Final = 40
-_WAITS: Final = "SELECT count(*) FROM pg_locks WHERE relation = %s::regclass AND NOT granted"
+# Autovacuum may wait for the table too.
+_WAITS: Final = """
+SELECT count(*) FROM pg_locks WHERE relation = %s::regclass AND NOT granted
+AND pid IN (SELECT pid FROM pg_stat_activity WHERE backend_type = 'client backend')
+"""
 _BUSY: Final = "SELECT pg_terminate_backend(pid) FROM pg_stat_activity WHERE datname = %s AND pid <> pg_backend_pid()"
 
 
