@@ -78,10 +78,13 @@ def _collect(keys: dict[UUID, Key], now: datetime) -> Iterable[Facts]:
         grants[grant.key_id].append(grant)
     wanted = _rotation_wanted(keys)
     elsewhere, uses, first = _shared_elsewhere(), _uses(keys, now), _first_activations(keys)
+    newest: dict[UUID, datetime] = {}
+    for (key_id, _consumer, _scope), at in uses.items():
+        newest[key_id] = max(at, newest.get(key_id, at))
     for key in keys.values():
         window = book.policy(key.id).dormant_days or WINDOW_DAYS
         proof, began = proofs.get(key.id), first.get(key.id)
-        last = max((at for place, at in uses.items() if place[0] == key.id), default=None)
+        last = newest.get(key.id)
         unused = [found for grant in grants[key.id] if (found := _unused(grant, uses, now, window))]
         yield Facts(
             key_id=key.id,
