@@ -2,6 +2,8 @@
 SHELL := /bin/sh
 PYTHON := .venv/bin/python
 ARGS ?=
+# The suite starts hundreds of processes: without compiled modules each of them compiles the portal again.
+export PYTHONDONTWRITEBYTECODE =
 .DEFAULT_GOAL := help
 .NOTPARALLEL:
 .PHONY: help environment run test check bench lock clean
@@ -16,7 +18,7 @@ run: environment ## The portal with demo data: prints URLs, logins and a call to
 	@exec $(PYTHON) manage.py up $(ARGS)
 
 test: environment ## All tests; ARGS='tests/keys -k rotate' for some
-	@found=$$(./.ci/chromium) && eval "$$found" && exec $(PYTHON) -m pytest -n 3 $(ARGS)
+	@found=$$(./.ci/chromium) && eval "$$found" && exec $(PYTHON) -m pytest -n 3 --dist loadgroup $(ARGS)
 
 check: environment ## What CI runs: format, lint, types, imports, migrations, deploy check, tests
 	$(PYTHON) -m ruff format --check .
@@ -28,9 +30,10 @@ check: environment ## What CI runs: format, lint, types, imports, migrations, de
 	BYOK_BUILD=1 $(PYTHON) manage.py spectacular --format openapi-json --validate --fail-on-warn --file /dev/null
 	@$(MAKE) --no-print-directory test
 
-bench: environment ## How fast log and reminder sweep are, on databases of their own; takes many minutes
+bench: environment ## How fast log, reminder sweep and offboarding are, on databases of their own; takes many minutes
 	@$(PYTHON) bench/audit_log.py $(ARGS)
 	@$(PYTHON) bench/reminders.py
+	@$(PYTHON) bench/offboarding.py
 
 lock: ## For maintainers, with uv: resolve pyproject.toml into requirements.lock
 	@command -v uv >/dev/null || { echo "make lock needs uv (https://docs.astral.sh/uv/) on the PATH" >&2; exit 1; }

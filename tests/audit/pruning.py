@@ -8,7 +8,7 @@ import os
 import shutil
 import threading
 import time
-from contextlib import contextmanager
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass, field
 from io import StringIO
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -135,10 +135,10 @@ class PrunableLog:
             thread.join(30)
 
     def prune(self, *options: str, days: int = 0) -> str:
-        """`audit_prune` beside a sequencer; what it said."""
+        """`audit_prune` beside a sequencer, which a dry run does not need; what it said."""
         out = StringIO()
         words = ["--keep-days", str(days), "--archive", str(self.folder / "archive"), "--yes", *options]
-        with self.sequencing():
+        with nullcontext() if "--dry-run" in options else self.sequencing():
             call_command("audit_prune", *words, stdout=out)
         return out.getvalue()
 

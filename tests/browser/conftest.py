@@ -1,8 +1,10 @@
-"""A real portal per module and a real Chromium. Whoever a test lets in is checked for faults when it ends."""
+"""A real portal per process and a real Chromium. Whoever a test lets in is checked for faults when it ends."""
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+import zlib
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, Final
 
 import pytest
 from playwright.sync_api import sync_playwright
@@ -18,8 +20,20 @@ if TYPE_CHECKING:
 
     from tests.world import World
 
+HERE: Final = Path(__file__).parent
+GROUPS: Final = 2
+"""Processes of pytest-xdist that share these tests: each has a portal, a browser and the scenery of its own."""
 
-@pytest.fixture(scope="module")
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Keep the tests of this folder together, or every process would build all of it."""
+    for item in items:
+        if HERE in item.path.parents:
+            number = zlib.crc32(item.nodeid.encode()) % GROUPS
+            item.add_marker(pytest.mark.xdist_group(f"browser-{number}"))
+
+
+@pytest.fixture(scope="package")
 def browser() -> Iterator[Browser]:
     with sync_playwright() as driver:
         started = launch(driver)
@@ -27,7 +41,7 @@ def browser() -> Iterator[Browser]:
         started.close()
 
 
-@pytest.fixture(scope="module")
+@pytest.fixture(scope="package")
 def portal(browser: Browser, world_setup: World, tmp_path_factory: pytest.TempPathFactory) -> Iterator[Portal]:
     with running(tmp_path_factory.mktemp("portal")) as started:
         yield started
