@@ -7,7 +7,6 @@ fixes what belongs to it, and entries never change.
 
 from __future__ import annotations
 
-import io
 import json
 import zipfile
 from dataclasses import dataclass
@@ -24,6 +23,7 @@ from audit.notation import encode_base64
 from audit.notes import Checkpoint as Head
 from audit.notes import SignedNote, open_note, parse_checkpoint, parse_verifiers
 from audit.tlog_proof import parse as parse_proof
+from audit.zipping import Sink
 from byok_portal.boundary import binding
 from byok_portal.errors import Conflict, IntegrityError, InvalidInput
 
@@ -119,7 +119,7 @@ def prepare(*, kept: str = "") -> Export:
 
 def stream(export: Export, alias: str = binding.DEFAULT) -> Iterator[bytes]:
     """The ZIP in pieces of about 256 KiB; binds the tenant itself, because it runs when the door has closed."""
-    sink = _Sink()
+    sink = Sink()
     with zipfile.ZipFile(sink, "w", zipfile.ZIP_STORED) as archive:
         moment = export.signed_at.timetuple()[:6]
         info = zipfile.ZipInfo("entries.jsonl", moment)
@@ -214,27 +214,3 @@ def _nothing_there(pruned: PrunedHead | None) -> Conflict:
         return _nothing_signed()
     message = f"Retention removed all {pruned.tseq} entries of this tenant. Exports that were made before still verify."
     return Conflict(message, code="entries_pruned")
-
-
-class _Sink(io.RawIOBase):
-    """Collects what a ZipFile writes until it is taken; cannot seek, so the archive is written in one pass."""
-
-    def __init__(self) -> None:
-        super().__init__()
-        self._parts: list[bytes] = []
-        self.size = 0
-
-    def writable(self) -> bool:
-        return True
-
-    def write(self, data: object) -> int:
-        part = data if isinstance(data, bytes) else bytes(data)  # type: ignore[call-overload]  # any buffer
-        self._parts.append(part)
-        self.size += len(part)
-        return len(part)
-
-    def take(self) -> bytes:
-        """Everything since the last call."""
-        taken = b"".join(self._parts) if len(self._parts) != 1 else self._parts[0]
-        self._parts, self.size = [], 0
-        return taken

@@ -2,6 +2,7 @@
 
     byok-verify EXPORT --log-key FILE|KEY [--witness-key FILE|KEY] [--since FILE]
     byok-verify --proof ENTRY.tlog-proof --entry ENTRY.json --log-key FILE|KEY
+    byok-verify DOCUMENT --log-key FILE|KEY [--witness-key FILE|KEY]
 
 EXPORT is the ZIP file or the folder that it was unpacked to. KEY is a line such as `<log name>+<key id>+<base64>`,
 FILE holds such lines. Get the keys in another way than the export: keys that only came with it prove that it fits
@@ -15,6 +16,10 @@ is the older one with entries added.
 What it does not prove: that what an entry says is true, that every event was recorded at all (compare the `Audit-Id`
 of answers with the entries), and nothing about the time after the last witness. That the export is not cut short is
 concluded from the heartbeat that every active tenant gets each day.
+
+DOCUMENT is the ZIP file of a certificate or report, or its folder: it holds `document.json`. "Verified" then proves
+that the log recorded the SHA-256 of both of its forms when it was issued, and that every entry that it rests on is in
+the signed tree; not that these are all entries there are, nor that what the statement concludes from them is true.
 
 Exit codes; where there are several faults, that of the first one shown:
      0  verified
@@ -34,6 +39,7 @@ Exit codes; where there are several faults, that of the first one shown:
     22  the older checkpoint is of another log (one that was opened anew has a new name)
     23  the export has no proof that it extends the older checkpoint: export again, from that checkpoint
     24  --require-known-keys: a key came only with the export
+    25  the document is not the one whose SHA-256 the log recorded
 
 How it works, top to bottom: signed notes and keys (C2SP signed-note, tlog-checkpoint, tlog-cosignature), the Merkle
 tree (RFC 9162), proof files (C2SP tlog-proof), the export's files, the chain of entries, the checks in their order.
@@ -73,6 +79,8 @@ if TYPE_CHECKING:
 
 LINE_MAX: Final = 65535  # the longest entry, in bytes
 FILE_MAX: Final = 2**18  # any other file of an export
+DOCUMENT_MAX: Final = 2**27  # a document in either form
+PROVEN_MAX: Final = 2**18  # a line of evidence.jsonl: an entry in JSON once more, and the hashes
 BLOCK: Final = 2**18
 SIZE_MAX: Final = 2**63 - 1
 DEPTH_MAX: Final = 33
@@ -106,6 +114,7 @@ class Code(IntEnum):
     OTHER_LOG = 22
     NO_EXTENSION_PROOF = 23
     UNKNOWN_KEYS = 24
+    OTHER_DOCUMENT = 25
 
 
 class Fault(NamedTuple):
@@ -435,11 +444,15 @@ class Folder:
         """The text of a small file, or None where there is none."""
         return read_text(self._path / name, name) if (self._path / name).exists() else None
 
-    def entries(self) -> Part:
-        """Where the entries are."""
-        path = self._path / "entries.jsonl"
+    def has(self, name: str) -> bool:
+        """Whether there is such a file."""
+        return (self._path / name).is_file()
+
+    def part(self, name: str) -> Part:
+        """Where a long file is."""
+        path = self._path / name
         if not path.is_file():
-            raise unreadable("entries.jsonl is not in the export.")
+            raise unreadable(f"{name} is not in the export.")
         return Part(str(path), 0, path.stat().st_size)
 
 
@@ -472,9 +485,12 @@ class Archive:
         with self._open(name) as file:
             return decode_text(self._read(file, FILE_MAX + 1), name)
 
-    def entries(self) -> Part | Iterator[bytes]:
-        """Where the entries are, or their bytes piece by piece where they are compressed."""
-        name = "entries.jsonl"
+    def has(self, name: str) -> bool:
+        """Whether there is such a file."""
+        return name in self._members
+
+    def part(self, name: str) -> Part | Iterator[bytes]:
+        """Where a long file is, or its bytes piece by piece where they are compressed."""
         self._open(name).close()  # compares the member's own header with the table of contents
         info = self._members[name]
         if info.compress_type != zipfile.ZIP_STORED:
@@ -546,16 +562,26 @@ def decode_text(data: bytes, what: str) -> str:
         raise unreadable(f"{what} is not UTF-8 text.") from None
 
 
-def split_lines(blocks: Iterable[bytes]) -> Iterator[bytes]:
-    """The lines of entries.jsonl, in memory that is bounded whatever the file holds."""
+def split_lines(blocks: Iterable[bytes], name: str = "entries.jsonl", longest: int = LINE_MAX) -> Iterator[bytes]:
+    """The lines of a file, in memory that is bounded whatever the file holds."""
     rest = b""
     for block in blocks:
         *lines, rest = (rest + block).split(b"\n")
         yield from lines
-        if len(rest) > LINE_MAX:
-            raise unreadable(f"entries.jsonl has a line of more than {LINE_MAX} bytes.")
+        if len(rest) > longest:
+            raise unreadable(f"{name} has a line of more than {longest} bytes.")
     if rest:
-        raise unreadable("entries.jsonl does not end with a newline: it was cut off, or something was added.")
+        raise unreadable(f"{name} does not end with a newline: it was cut off, or something was added.")
+
+
+def read_whole(part: Part | Iterator[bytes], name: str) -> bytes:
+    """All bytes of a file of a bounded length."""
+    data = bytearray()
+    for block in part.blocks() if isinstance(part, Part) else part:
+        data += block
+        if len(data) > DOCUMENT_MAX:
+            raise unreadable(f"{name} is longer than {DOCUMENT_MAX} bytes.")
+    return bytes(data)
 
 
 # ---- Entries: {"body":{...},"prev":"<base64>","seq":N,"tenant":"<id>","v":1}, canonical (RFC 8785), integers only
@@ -592,12 +618,13 @@ _DECODER: Final = json.JSONDecoder(parse_int=_integer, parse_float=_no_number, p
 _ENCODER: Final = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False)
 
 
-def parse_canonical(line: bytes) -> dict[str, Any]:
+def parse_canonical(line: bytes, longest: int | None = LINE_MAX) -> dict[str, Any]:
     """The JSON object in a line. Raises ValueError unless the bytes are the one canonical form of it."""
     text = line.decode()
     document, _ = _DECODER.raw_decode(text)
     # Equality refuses white space, unsorted and double keys, other escapes and anything after the end.
-    if len(line) > LINE_MAX or not isinstance(document, dict) or _ENCODER.encode(document) != text:
+    too_long = longest is not None and len(line) > longest
+    if too_long or not isinstance(document, dict) or _ENCODER.encode(document) != text:
         raise ValueError("not canonical")
     _check_value(document, DEPTH_MAX)
     return document
@@ -1031,7 +1058,7 @@ def verify_export(export: Folder | Archive, options: argparse.Namespace, report:
     keys = report.attempt(lambda: find_keys(export, options, report))
     proof = report.attempt(lambda: read_head(export))
     seen = check_checkpoint(proof.checkpoint, keys, report) if proof and keys else None
-    trail = report.attempt(lambda: follow_entries(export.entries(), options.tenant, options.jobs))
+    trail = report.attempt(lambda: follow_entries(export.part("entries.jsonl"), options.tenant, options.jobs))
     report.faults += trail.faults() if trail else []
     if not trail or trail.run.first is None or trail.stopped:
         report.faults += [] if report.faults else [Fault(Code.UNREADABLE, "The export has no entries.")]
@@ -1088,6 +1115,92 @@ def verify_event(options: argparse.Namespace, report: Report) -> None:
     report.facts |= {"times": [entry.body.get("time")], "action": entry.body.get("action")}
 
 
+def verify_document(export: Folder | Archive, options: argparse.Namespace, report: Report) -> None:
+    """A certificate or report: the log recorded it, and the entries that it rests on are in the same tree."""
+    keys = report.attempt(lambda: find_keys(export, options, report))
+    proof = read_head(export)
+    if keys:
+        check_checkpoint(proof.checkpoint, keys, report)
+    leaf = (export.find("issued.json") or "").encode()
+    report.attempt(lambda: check_inclusion(leaf, proof, "The entry that records the document"))
+    try:
+        issued = parse_entry(leaf)
+    except ValueError:
+        raise unreadable("issued.json is not an entry as the log writes them.") from None
+    data = read_whole(export.part("document.json"), "document.json")
+    report.attempt(lambda: check_recorded(export, data, issued))
+    try:
+        document = parse_canonical(data, None)
+        named = [str(event) for event in take(document, "events", list, "document.json")]
+    except (ValueError, RecursionError):
+        raise unreadable("document.json is not canonical JSON.") from None
+    if document.get("tenant") != issued.tenant or options.tenant not in {None, issued.tenant}:
+        who = shown(str(document.get("tenant")))
+        report.faults.append(Fault(Code.OTHER_TENANT, f"The document is one of another tenant: {who}."))
+    actions = follow_evidence(export, proof.checkpoint, issued.tenant, named, report)
+    report.facts |= {"document": document.get("kind"), "id": document.get("id"), "issued": issued.body.get("time")}
+    report.facts |= {"tenant": issued.tenant, "subject": document.get("subject"), "entries": len(named)}
+    report.facts |= {"actions": actions}
+
+
+def check_recorded(export: Folder | Archive, data: bytes, issued: Entry) -> None:
+    """Both forms are the ones whose hashes the entry names."""
+    detail = issued.body.get("detail")
+    if issued.body.get("action") != "document.issued" or not isinstance(detail, dict):
+        raise Found(Code.OTHER_DOCUMENT, "The entry in issued.json does not issue a document.")
+    if hashlib.sha256(data).hexdigest() != detail.get("sha256"):
+        raise Found(Code.OTHER_DOCUMENT, "document.json was changed: its SHA-256 is not the one that the log recorded.")
+    if export.has("document.html"):
+        page = read_whole(export.part("document.html"), "document.html")
+        if hashlib.sha256(page).hexdigest() != detail.get("page_sha256"):
+            text = "document.html was changed: its SHA-256 is not the one that the log recorded."
+            raise Found(Code.OTHER_DOCUMENT, text)
+
+
+def follow_evidence(
+    export: Folder | Archive, checkpoint: Checkpoint, tenant: str, named: list[str], report: Report
+) -> dict[str, int]:
+    """Each entry that the document names, in its order and in the tree. Returns how many of each action."""
+    part = export.part("evidence.jsonl")
+    actions: dict[str, int] = {}
+    lines = split_lines(part.blocks() if isinstance(part, Part) else part, "evidence.jsonl", PROVEN_MAX)
+    places = iter(enumerate(named, start=1))
+    for line in lines:
+        number, event = next(places, (0, ""))
+        if not number:
+            report.faults.append(Fault(Code.REORDERED, "evidence.jsonl has entries that the document does not name."))
+            return actions
+        entry = report.attempt(lambda: check_evidence(line, checkpoint, number))  # noqa: B023 - called at once
+        if entry is None or len(report.faults) >= FAULTS_MAX:
+            continue
+        if entry.tenant != tenant:
+            text = f"Line {number} of evidence.jsonl is an entry of another tenant: {shown(entry.tenant)}."
+            report.faults.append(Fault(Code.OTHER_TENANT, text))
+        elif entry.body.get("id") != event:
+            text = f"Line {number} of evidence.jsonl is not the entry that the document names there: {shown(event)}."
+            report.faults.append(Fault(Code.REORDERED, text))
+        action = str(entry.body.get("action"))
+        actions[action] = actions.get(action, 0) + 1
+    left = sum(1 for _ in places)
+    if left:
+        report.faults.append(Fault(Code.MISSING, f"{left} of the entries that the document rests on are missing."))
+    return actions
+
+
+def check_evidence(line: bytes, checkpoint: Checkpoint, number: int) -> Entry:
+    """One line of evidence.jsonl: an entry as the log writes them, where the tree has it."""
+    what = f"Line {number} of evidence.jsonl"
+    document = parse_json(line.decode(errors="replace"), what)
+    leaf = take(document, "entry", str, what).encode(errors="replace")
+    index, path = take(document, "index", int, what), take_path(document, what)
+    try:
+        entry = parse_entry(leaf)
+    except ValueError:
+        raise unreadable(f"{what} is not an entry as the log writes them.") from None
+    check_inclusion(leaf, Proof(index, path, checkpoint), f"The entry in line {number} of evidence.jsonl")
+    return entry
+
+
 # ---- The command line
 
 
@@ -1096,7 +1209,13 @@ def build_parser() -> argparse.ArgumentParser:
     form = argparse.RawDescriptionHelpFormatter
     parser = argparse.ArgumentParser("byok-verify", description=__doc__, formatter_class=form, allow_abbrev=False)
     add = parser.add_argument
-    add("export", nargs="?", type=Path, metavar="EXPORT", help="the ZIP file or the folder")
+    add(
+        "export",
+        nargs="?",
+        type=Path,
+        metavar="EXPORT",
+        help="the ZIP file or the folder of an export, or of a document",
+    )
     add("--log-key", action="append", default=[], metavar="FILE|KEY", help="the log's key; more than once if need be")
     add("--witness-key", action="append", default=[], metavar="FILE|KEY", help="likewise; each must have cosigned")
     add("--require-known-keys", action="store_true", help="fail where a key came only with the export")
@@ -1169,13 +1288,29 @@ def _text_of(value: str) -> str:
     return value
 
 
-def summarise(facts: dict[str, Any]) -> str:
-    """What was proven, in words."""
-    first, last = facts["first"], facts["last"]
-    times = [shown(str(time)) for time in facts["times"]]
+def describe_log(facts: dict[str, Any]) -> str:
+    """Which signed tree it is."""
     witnesses = [f"{shown(name)} at {show_time(datetime.fromisoformat(at))}" for name, at in facts["witnesses"].items()]
     seen = "witnessed by " + " and ".join(witnesses) if witnesses else "signed by the log, seen by no known witness"
-    log = f"the log {shown(facts['log'])}, whose tree has {facts['tree_size']} entries, {seen}."
+    return f"the log {shown(facts['log'])}, whose tree has {facts['tree_size']} entries, {seen}."
+
+
+def summarise_document(facts: dict[str, Any]) -> str:
+    """What was proven of a document, in words."""
+    kind, tenant, issued = (shown(str(facts[name])) for name in ("document", "tenant", "issued"))
+    counts = ", ".join(f"{count} {shown(action)}" for action, count in sorted(facts["actions"].items()))
+    rests = f"the {facts['entries']} entries that it rests on ({counts})" if counts else "the entry that records it"
+    what = f"the {kind} of tenant {tenant}, issued {issued}, is as it was recorded"
+    return f"Verified: {what}; it and {rests} are in {describe_log(facts)}"
+
+
+def summarise(facts: dict[str, Any]) -> str:
+    """What was proven, in words."""
+    if "document" in facts:
+        return summarise_document(facts)
+    first, last = facts["first"], facts["last"]
+    times = [shown(str(time)) for time in facts["times"]]
+    log = describe_log(facts)
     if "action" in facts:
         what = f"entry {last} of tenant {shown(facts['tenant'])} ({shown(str(facts['action']))}, {times[0]})"
         return f"Verified: {what} is in {log}"
@@ -1220,7 +1355,8 @@ def main(argv: Sequence[str] | None = None) -> int:
             verify_event(options, report)
         else:
             with open_export(options.export) as export:
-                verify_export(export, options, report)
+                verify = verify_document if export.has("document.json") else verify_export
+                verify(export, options, report)
     except Found as found:
         report.faults.append(found.fault)
     except OSError as error:

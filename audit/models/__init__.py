@@ -6,6 +6,7 @@ that outsiders verify is in entries, tiles and checkpoints; every other table ca
 
 from __future__ import annotations
 
+from audit.models.documents import Document
 from audit.models.log import (
     Checkpoint,
     DataKey,
@@ -24,6 +25,7 @@ from audit.models.readers import Reader, SearchBlock, UsageDay, UsageVersion
 __all__ = [
     "Checkpoint",
     "DataKey",
+    "Document",
     "Edge",
     "Entry",
     "InboxEvent",

@@ -56,6 +56,7 @@ class ListPage(TenantPage):
             "is_filtered": bool(form.query) or not is_valid,
             "clear_url": here,
             "export_url": reverse("audit:export", args=[self.place.slug]),
+            "documents_url": reverse("audit:documents", args=[self.place.slug]),
             "erase_url": reverse("audit:erase", args=[self.place.slug]) if self.permits(Permission.AUDIT_ERASE) else "",
             **saving.links(self.place.slug, form.query),
             **form.context,

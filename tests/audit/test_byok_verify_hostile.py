@@ -145,7 +145,7 @@ def same_content(path: Path) -> bool:
     """Whether the verifier read what was exported (others may refuse the file, for a checksum that is off)."""
     program = load_module()
     with program.open_export(path) as export:
-        entries = export.entries()
+        entries = export.part("entries.jsonl")
         blocks = entries.blocks() if isinstance(entries, program.Part) else entries
         proof = export.find("head.tlog-proof")
         return b"".join(blocks) == FILES["entries.jsonl"] and proof.encode() == FILES["head.tlog-proof"]

@@ -66,8 +66,11 @@ class InMemory:
         data = self._files.get(name)
         return None if data is None else str(load_module().decode_text(data, name))
 
-    def entries(self) -> Any:
-        return iter([self._files["entries.jsonl"]])
+    def has(self, name: str) -> bool:
+        return name in self._files
+
+    def part(self, name: str) -> Any:
+        return iter([self._files[name]])
 
 
 def verify_in_memory(files: Files, *arguments: str) -> list[Any]:
