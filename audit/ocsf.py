@@ -29,13 +29,27 @@ _METHODS: Final = {"POST": 1, "GET": 2, "HEAD": 2, "OPTIONS": 2, "PUT": 3, "PATC
 _VERBS: Final = {1: "Create", 2: "Read", 3: "Update", 4: "Delete"}
 _SEVERITIES: Final = {1: "Informational", 2: "Low", 3: "Medium", 4: "High", 5: "Critical"}
 _STATUSES: Final = {"allowed": (1, "Success"), "denied": (2, "Failure"), "failed": (2, "Failure")}
+_PROGRESS: Final = {
+    "new": (1, "New"),
+    "in_progress": (2, "In Progress"),
+    "on_hold": (3, "On Hold"),
+    "resolved": (4, "Resolved"),
+    "closed": (5, "Closed"),
+}
+_TITLES: Final = {
+    "key.compromised": "Credential compromised",
+    "key.quarantined": "Credential may be compromised",
+    "key.leaked": "Credential found in public",
+}
 _ACTORS: Final = {"person": (1, "User"), "staff": (2, "Admin"), "worker": (3, "System"), "consumer": (4, "Service")}
 _TYPES: Final = {
     "key": "API Credential",
     "tenant": "Tenant",
     "consumer": "Consumer",
+    "project": "Project",
     "job": "Job",
     "provider": "Provider",
+    "incident": "Incident",
 }
 
 
@@ -59,6 +73,18 @@ _MANAGED: Final[dict[str, tuple[int, str, int]]] = {
     "key.rotation_finished": (3, "Update", 1),
     "key.right_sized": (3, "Update", 1),
     "finding.accepted": (OTHER, "Accept a finding", 2),
+    "campaign.started": (1, "Create", 1),
+    "campaign.closed": (11, "Deactivate", 1),
+    "campaign.cancelled": (4, "Delete", 2),
+    "key.confirmed": (OTHER, "Confirm", 1),
+    "key.change_wanted": (OTHER, "Ask for a change", 2),
+    "key.disowned": (OTHER, "Disown", 2),
+    "key.canary_set": (3, "Update", 2),
+    "drill.scheduled": (3, "Update", 1),
+    "drill.started": (1, "Create", 1),
+    "drill.prepared": (3, "Update", 1),
+    "drill.measured": (OTHER, "Measure", 1),
+    "drill.finished": (OTHER, "Measure", 1),
     "key.handed_over": (3, "Update", 1),
     "key.hand_over_opened": (3, "Update", 2),
     "key.rolled_back": (3, "Update", 2),
@@ -71,6 +97,9 @@ _MANAGED: Final[dict[str, tuple[int, str, int]]] = {
     "notice.read": (2, "Read", 1),
     "notice.preferred": (3, "Update", 1),
     "key.withdrawn": (4, "Delete", 1),
+    "key.successor_asked": (3, "Update", 1),
+    "key.successor_made": (1, "Create", 1),
+    "key.successor_given_up": (4, "Delete", 2),
     "key.upstream_called": (3, "Update", 1),
     "key.upstream_revoked": (11, "Deactivate", 1),
     "key.upstream_residual": (OTHER, "Left active at the provider", 4),
@@ -87,6 +116,21 @@ _MANAGED: Final[dict[str, tuple[int, str, int]]] = {
     "tenant.offboarding_started": (11, "Deactivate", 3),
     "tenant.offboarding_step": (3, "Update", 1),
     "tenant.offboarded": (4, "Delete", 3),
+    "tenant.automatic_end_set": (3, "Update", 2),
+    "offboarding.planned": (3, "Update", 1),
+    "offboarding.step": (3, "Update", 1),
+    "offboarding.residual_settled": (3, "Update", 2),
+    "project.created": (1, "Create", 1),
+    "project.changed": (3, "Update", 1),
+    "project.offboarding_started": (11, "Deactivate", 3),
+    "project.offboarded": (4, "Delete", 3),
+    "consumer.project_set": (3, "Update", 1),
+    "consumer.offboarded": (4, "Delete", 1),
+    "key.project_set": (3, "Update", 1),
+    "key.destroyed": (4, "Delete", 2),
+    "key.rotation_flagged": (3, "Update", 2),
+    "member.offboarded": (4, "Delete", 1),
+    "member.sessions_ended": (4, "Delete", 1),
     "policy.changed": (3, "Update", 2),
     "policy.applied": (3, "Update", 1),
     "platform.policy_changed": (3, "Update", 3),
@@ -97,6 +141,8 @@ _MANAGED: Final[dict[str, tuple[int, str, int]]] = {
     "audit.personal_data_erased": (4, "Delete", 3),
     "audit.exported": (2, "Read", 2),
     "audit.saved": (2, "Read", 2),
+    "document.issued": (1, "Create", 1),
+    "document.handed_out": (2, "Read", 1),
 }
 _MEANINGS: Final[dict[str, Meaning]] = {
     **{action: Meaning(ENTITY_MANAGEMENT, *meaning) for action, meaning in _MANAGED.items()},
@@ -113,6 +159,13 @@ _MEANINGS: Final[dict[str, Meaning]] = {
     "session.refused": Meaning(AUTHENTICATION, 1, "Logon", 2),
     "session.ended": Meaning(AUTHENTICATION, 2, "Logoff"),
     "key.compromised": Meaning(INCIDENT_FINDING, 1, "Create", 5),
+    "key.quarantined": Meaning(INCIDENT_FINDING, 1, "Create", 4),
+    "incident.task_settled": Meaning(INCIDENT_FINDING, 2, "Update"),
+    "incident.noted": Meaning(INCIDENT_FINDING, 2, "Update"),
+    "incident.moved": Meaning(INCIDENT_FINDING, 2, "Update"),
+    "incident.since_changed": Meaning(INCIDENT_FINDING, 2, "Update"),
+    "incident.confirmed": Meaning(INCIDENT_FINDING, 2, "Update", 5),
+    "incident.dismissed": Meaning(INCIDENT_FINDING, 3, "Close"),
     "key.leaked": Meaning(DETECTION_FINDING, 1, "Create", 5),
 }
 
@@ -162,6 +215,8 @@ def meaning_of(body: Mapping[str, Any]) -> Meaning:
     if action in ("key.used", "key.called"):
         number = _METHODS.get(str(body["detail"].get("method", "GET")).upper(), 2)
         return Meaning(API_ACTIVITY, number, _VERBS[number])
+    if action == "incident.moved" and body["detail"].get("state") == "closed":
+        return Meaning(INCIDENT_FINDING, 3, "Close")
     return _MEANINGS.get(action) or Meaning(API_ACTIVITY, OTHER, action)
 
 
@@ -222,19 +277,24 @@ def _login(body: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _finding_info(body: Mapping[str, Any]) -> dict[str, Any]:
-    """One finding per event: the same credential may come to harm twice."""
-    title = {"key.compromised": "Credential compromised", "key.leaked": "Credential found in public"}
-    return {"title": title[body["action"]], "types": [body["action"]], "uid": body["id"]}
+    """One finding per incident, so that what follows joins what began it; without one, per event."""
+    action, target = body["action"], body["target"]
+    uid = target["id"] if target["kind"] == "incident" else body["detail"].get("incident") or body["id"]
+    return {"title": _TITLES.get(action, "Credential exposed"), "types": [action], "uid": uid}
 
 
 def _incident(body: Mapping[str, Any]) -> dict[str, Any]:
     # `status` is here the state of the incident, and somebody has to be in charge (OCSF: at least one assignee).
+    is_over = body["action"] == "incident.dismissed"
+    state = "closed" if is_over else str(body["detail"].get("state", ""))
+    began = body["target"]["kind"] == "key"
+    status_id, status = _PROGRESS.get(state) or _PROGRESS["new" if began else "in_progress"]
     return {
         "assignee_group": {"name": "Tenant owner", "uid": body["target"]["id"]},
         "finding_info_list": [_finding_info(body)],
-        "is_suspected_breach": True,
-        "status": "New",
-        "status_id": 1,
+        "is_suspected_breach": not is_over,
+        "status": status,
+        "status_id": status_id,
     }
 
 

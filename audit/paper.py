@@ -1,15 +1,20 @@
-"""A statement as people read it: sections with facts and tables, in the order it was written. Must never do I/O."""
+"""A statement as people read it: sections with facts and tables, in the order it was written. Never asks the database."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass, field
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
+
+from django.utils.html import format_html
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
 
 NONE: Final = "-"
+STYLE: Final = (Path(__file__).parent / "paper.css").read_text()
+"""Part of the page, which is saved and printed; it has no character that HTML escapes."""
 _TIME: Final = re.compile(r"(\d{4}-\d{2}-\d{2})T(\d{2}:\d{2}:\d{2})(?:\.\d+)?(?:Z|\+00:00)")
 
 
@@ -44,6 +49,18 @@ def lay_out(statement: Mapping[str, Any]) -> list[Section]:
         else:
             first.facts.append((label_of(name), text_of(value)))
     return sections
+
+
+def dress(document: Mapping[str, Any], *, digest: str, title: str) -> dict[str, Any]:
+    """The context of the page for people, which stands alone."""
+    return {
+        "document": document,
+        "digest": digest,
+        "title": title,
+        "sections": lay_out(document["statement"]),
+        "command": f"byok-verify {document['kind'].replace('_', '-')}.zip --log-key log.vkey",
+        "style": format_html("<{0}>{1}</{0}>", "style", STYLE),
+    }
 
 
 def label_of(name: str) -> str:

@@ -24,7 +24,7 @@ from byok_portal.boundary.secrets import Secret
 from byok_portal.quickstart import state
 from byok_portal.quickstart.openbao import BaoServer
 from keys import selectors
-from keys.services import catalogue, grants, lifecycle, registration, uses
+from keys.services import catalogue, drills, grants, lifecycle, policies, registration, uses
 from keys.services.drafts import KeyDraft
 from tenants.models import User
 from tenants.services import consumers, members, tenants
@@ -39,11 +39,30 @@ if TYPE_CHECKING:
 _PLACE: Final = Origin(address="127.0.0.1", user_agent="demo")
 POLICIES: Final = {
     "reports-read": 'path "secret/data/reports/*" { capabilities = ["read"] }\n',
+    # A canary reads what the reports do, and may have its successor made: for drills of rotation too.
+    "canary": (
+        'path "secret/data/reports/*" { capabilities = ["read"] }\n'
+        'path "auth/token/create-orphan" { capabilities = ["update"] }\n'
+    ),
     "billing-write": (
         'path "secret/data/billing/*" { capabilities = ["create", "read", "update"] }\n'
         'path "secret/metadata/billing/*" { capabilities = ["list", "read"] }\n'
+        # So that the portal can rotate it without anybody's help.
+        'path "auth/token/create-orphan" { capabilities = ["update"] }\n'
     ),
 }
+
+
+PLATFORM_RULES: Final[dict[str, Any]] = {
+    "max_lifetime_days": 365,
+    "rotation_days": 180,
+    "max_drain_hours": 7 * 24,
+    "proof_days": 90,
+    "recertify_days": 180,
+    "reminder_days": [30, 14, 7, 1],
+    "overdue": "block_grants",
+}
+"""A floor that a careful platform would set: rotate and confirm twice a year, a week of overlap at most."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -86,6 +105,8 @@ def _build(server: BaoServer) -> dict[str, Any]:
     staff = User.objects.db_manager("owner").create_superuser("staff@platform.example", password)
     staff_actor = actors.staff(staff.pk, label=staff.email, origin=_PLACE)
     _allow_private(staff_actor)
+    with binding.bind_tenant(PLATFORM):
+        policies.set_platform(actor=staff_actor, rules=PLATFORM_RULES, note="Demo")
     acme, globex = _tenant(staff_actor, "Acme", "acme"), _tenant(staff_actor, "Globex", "globex")
     tokens = {name: _upstream_token(bao, name) for name in ("acme-reports", "acme-billing", "globex-reports")}
     acme_keys = [
@@ -100,6 +121,7 @@ def _build(server: BaoServer) -> dict[str, Any]:
         ),
     ]
     globex_keys = [_key(globex, server, "Market data", tokens["globex-reports"], ("secrets:read",), "reports/")]
+    _canary(acme, server, bao)
     issued = [
         _consumer(staff_actor, acme, "report-service", acme_keys[0]),
         _consumer(staff_actor, globex, "market-service", globex_keys[0]),
@@ -136,8 +158,9 @@ def _prepare_upstream(bao: BaoAdmin) -> None:
 
 
 def _upstream_token(bao: BaoAdmin, user: str) -> str:
-    policy = "billing-write" if "billing" in user else "reports-read"
-    bao.create_user(user, password=_UPSTREAM_PASSWORD, policies=[policy])
+    if "billing" in user:
+        return bao.create_orphan(policies=["billing-write"], name=user, ttl="720h").token
+    bao.create_user(user, password=_UPSTREAM_PASSWORD, policies=["reports-read"])
     return str(bao.log_in(user, password=_UPSTREAM_PASSWORD).token)
 
 
@@ -192,6 +215,16 @@ def _key(place: _Tenant, server: BaoServer, name: str, token: str, scopes: tuple
             accept_excess=bool(made.proof.excess),
             note="Accepted for the demo",
         )
+
+
+def _canary(place: _Tenant, server: BaoServer, bao: BaoAdmin) -> None:
+    """A key that nobody uses, to rehearse on: one drill of offboarding a month."""
+    token = bao.create_orphan(policies=["canary"], name="acme-canary", ttl="720h").token
+    key = _key(place, server, "Canary", token, ("secrets:read",), "reports/")
+    first = timezone.now().date() + timedelta(days=7)
+    with binding.bind_tenant(place.tenant.id):
+        drills.set_canary(actor=place.owner, key_id=key.id, is_canary=True)
+        drills.schedule(actor=place.owner, kind="offboarding", every="monthly", first_on=first)
 
 
 def _consumer(staff: Actor, place: _Tenant, name: str, key: Key) -> dict[str, str]:

@@ -34,7 +34,10 @@ JOB_LEASE_SECONDS: int = env.int("BYOK_JOB_LEASE_SECONDS", default=150)
 BROKERED_CALLS: int = env.int("BYOK_BROKERED_CALLS", default=2)
 """Calls of one tenant that may wait for providers at once in one web process; it has four threads."""
 INVITATION_DAYS: int = env.int("BYOK_INVITATION_DAYS", default=7)
+DRILL_ORIGINS: list[str] = env.list("BYOK_DRILL_ORIGINS", default=[BASE_URL])
+"""Web origins that answer uses, as a worker reaches them: a drill measures each of them, past a load balancer too."""
 HAND_OVER_DAYS: int = env.int("BYOK_HAND_OVER_DAYS", default=14)
+SUCCESSOR_SECONDS: int = env.int("BYOK_SUCCESSOR_SECONDS", default=300)
 PROOF_DAYS: int = env.int("BYOK_PROOF_DAYS", default=90)
 
 # --- Databases: one login per role, none of them a superuser (DESIGN.md section 5) ---------------------------------

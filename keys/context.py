@@ -24,11 +24,18 @@ from keys.states import Custody, DataKeyState, Delivery, Environment, GrantState
 from tenants.states import TenantState
 
 _STATEMENT: Final = """
-SELECT t.state AS tenant_state,
+SELECT CASE WHEN t.ends_automatically AND t.contract_ends_on < clock.today AND t.state <> 'offboarded'
+            THEN 'offboarding' ELSE t.state END AS tenant_state,
        c.id AS consumer_id, c.environment AS consumer_environment,
-       (c.state = 'active' AND k.revoked_at IS NULL AND k.expires_at > clock_timestamp()) AS consumer_live,
-       y.id AS key_id, y.name AS key_name, y.state AS key_state, y.environment, y.custody, y.scopes, y.ends_on,
-       y.suspends_at, y.provider_id,
+       (c.state = 'active' AND k.revoked_at IS NULL AND k.expires_at > clock_timestamp()
+        AND NOT coalesce(q.state = 'ended' OR (t.ends_automatically AND q.ends_on < clock.today), false)
+       ) AS consumer_live,
+       y.id AS key_id, y.name AS key_name,
+       CASE WHEN y.state <> 'compromised'
+             AND (own.state = 'ended' OR (t.ends_automatically AND own.ends_on < clock.today)) THEN 'revoked'
+            ELSE y.state END AS key_state,
+       y.environment, y.custody, y.scopes, y.ends_on,
+       y.suspends_at, y.provider_id, y.is_canary,
        EXISTS (SELECT FROM keys_platformpolicy p WHERE p.starts_at <= clock_timestamp() AND p.number > coalesce(
                (SELECT a.number FROM keys_appliedpolicy a WHERE a.tenant_id = t.id), 0)) AS clock_behind,
        g.id AS grant_id, g.state AS grant_state, g.scopes AS grant_scopes, g.deliveries, g.networks, g."window",
@@ -40,9 +47,12 @@ SELECT t.state AS tenant_state,
           LEFT JOIN keys_tenantkey d ON d.tenant_id = v.tenant_id AND d.purpose = 'secret' AND d.version = v.dek_version
          WHERE v.tenant_id = y.tenant_id AND v.key_id = y.id AND v.state <> 'destroyed') AS versions
 FROM tenants_tenant t
+CROSS JOIN (SELECT (clock_timestamp() AT TIME ZONE 'UTC')::date AS today) clock
 LEFT JOIN tenants_consumertoken k ON k.tenant_id = t.id AND k.id = %(token)s
 LEFT JOIN tenants_consumer c ON c.tenant_id = t.id AND c.id = k.consumer_id
 LEFT JOIN keys_key y ON y.tenant_id = t.id AND {match}
+LEFT JOIN tenants_project own ON own.tenant_id = t.id AND own.id = y.project_id
+LEFT JOIN tenants_project q ON q.tenant_id = t.id AND q.id = c.project_id
 LEFT JOIN LATERAL (
   SELECT * FROM keys_grant WHERE tenant_id = t.id AND key_id = y.id AND consumer_id = c.id
   ORDER BY (state = 'active') DESC, created_at DESC LIMIT 1
@@ -65,6 +75,7 @@ class Loaded:
     rate_per_minute: int | None
     version_ids: dict[int, UUID]
     provider_id: UUID | None
+    is_canary: bool = False
 
 
 def load(*, token_id: UUID, key_reference: str) -> Loaded:
@@ -97,6 +108,7 @@ def _loaded(row: dict[str, Any]) -> Loaded:
         rate_per_minute=row.get("rate_per_minute"),
         version_ids={facts.number: version_id for version_id, facts in versions},
         provider_id=row.get("provider_id"),
+        is_canary=bool(row.get("is_canary")),
     )
 
 

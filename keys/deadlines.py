@@ -22,24 +22,33 @@ if TYPE_CHECKING:
 
 # Looked at again under the tenant's own policies: a key that was revoked or moved meanwhile is not spoken of.
 _DUE: Final = """
-SELECT d.kind, d.subject_id, d.due_on, k.id, k.name, k.slug, k.owner_id, k.backup_owner_id, c.name, r.stage
+SELECT d.kind, d.subject_id, d.due_on, k.id, coalesce(k.name, j.name), coalesce(k.slug, j.slug),
+       k.owner_id, k.backup_owner_id, c.name, r.stage
 FROM json_to_recordset(%(names)s::json) AS d (kind text, subject_id uuid, due_on date)
 LEFT JOIN keys_keyversion v ON d.kind = 'credential' AND v.tenant_id = %(tenant)s AND v.id = d.subject_id
 LEFT JOIN keys_grant g ON d.kind = 'grant_end' AND g.tenant_id = %(tenant)s AND g.id = d.subject_id
 LEFT JOIN keys_proof p ON d.kind = 'proof' AND p.tenant_id = %(tenant)s AND p.id = d.subject_id
 LEFT JOIN tenants_tenant t ON d.kind = 'contract' AND t.id = d.subject_id
+LEFT JOIN tenants_project j ON d.kind = 'project_end' AND j.tenant_id = %(tenant)s AND j.id = d.subject_id
+  AND j.state = 'active'
+LEFT JOIN keys_campaignitem i ON d.kind = 'confirmation' AND i.tenant_id = %(tenant)s AND i.id = d.subject_id
+LEFT JOIN keys_campaign m ON m.tenant_id = %(tenant)s AND m.id = i.campaign_id
 LEFT JOIN keys_key k ON k.tenant_id = %(tenant)s AND k.state IN ('active', 'suspended') AND k.id = CASE d.kind
-  WHEN 'credential' THEN v.key_id WHEN 'grant_end' THEN g.key_id WHEN 'proof' THEN p.key_id ELSE d.subject_id END
+  WHEN 'credential' THEN v.key_id WHEN 'grant_end' THEN g.key_id WHEN 'proof' THEN p.key_id
+  WHEN 'confirmation' THEN i.key_id ELSE d.subject_id END
 LEFT JOIN tenants_consumer c ON c.tenant_id = %(tenant)s AND c.id = g.consumer_id
 LEFT JOIN tenants_reminder r ON r.tenant_id = %(tenant)s AND r.kind = d.kind AND r.subject_id = d.subject_id
   AND r.due_on = d.due_on
-WHERE (r.id IS NULL OR r.next_on <= %(today)s) AND (k.id IS NOT NULL OR d.kind = 'contract') AND CASE d.kind
+WHERE (r.id IS NULL OR r.next_on <= %(today)s) AND (k.id IS NOT NULL OR d.kind IN ('contract', 'project_end'))
+  AND CASE d.kind
   WHEN 'key_end' THEN k.ends_on = d.due_on
   WHEN 'rotation' THEN (k.rotation_due_at AT TIME ZONE 'UTC')::date = d.due_on
   WHEN 'credential' THEN v.state IN ('active', 'suspended', 'expired')
     AND (v.expires_at AT TIME ZONE 'UTC')::date = d.due_on
   WHEN 'grant_end' THEN g.state = 'active' AND (g.expires_at AT TIME ZONE 'UTC')::date = d.due_on
   WHEN 'proof' THEN (p.expires_at AT TIME ZONE 'UTC')::date = d.due_on
+  WHEN 'confirmation' THEN i.state IN ('waiting', 'not_mine') AND m.state <> 'cancelled' AND i.due_on = d.due_on
+  WHEN 'project_end' THEN j.ends_on = d.due_on
   ELSE t.contract_ends_on = d.due_on END
 ORDER BY d.due_on, d.subject_id, d.kind
 """
@@ -109,14 +118,13 @@ class Look:
 
 def list_due(day: date, limit: int) -> dict[UUID, list[Name]]:
     """Deadlines of all tenants with something to say or to note on this day, by tenant; at most `limit` of them."""
+    horizon = _find_horizon()
+    found: dict[UUID, list[Name]] = {}
     with connections[binding.DEFAULT].cursor() as cursor:
-        cursor.execute(
-            "SELECT tenant_id, kind, subject_id, due_on FROM directory_due_reminders(%s, %s, %s)",
-            [day, _find_horizon(), limit],
-        )
-        found: dict[UUID, list[Name]] = {}
-        for tenant_id, *name in cursor.fetchall():
-            found.setdefault(tenant_id, []).append((name[0], name[1], name[2]))
+        for function in ("directory_due_reminders", "directory_due_confirmations", "directory_due_projects"):
+            cursor.execute(f"SELECT * FROM {function}(%s, %s, %s)", [day, horizon, limit])  # noqa: S608  # of the three
+            for tenant_id, *name in cursor.fetchall():
+                found.setdefault(tenant_id, []).append((name[0], name[1], name[2]))
     return found
 
 

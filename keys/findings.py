@@ -38,6 +38,11 @@ class Kind(StrEnum):
     DORMANT = "dormant"
     UNUSED_SCOPES = "unused_scopes"
     SEVERAL_CONSUMERS = "several_consumers"
+    NOT_RECERTIFIED = "not_recertified"
+    LIVE_OUTSIDE_PRODUCTION = "live_outside_production"
+    DRILL_OVERDUE = "drill_overdue"
+    DRILL_FAILED = "drill_failed"
+    END_PASSED = "end_passed"
 
 
 class Remedy(StrEnum):
@@ -49,6 +54,8 @@ class Remedy(StrEnum):
     REVOKE = "revoke"
     RIGHT_SIZE = "right_size"
     SPLIT = "split"
+    CONFIRM = "confirm"
+    DRILL = "drill"
 
 
 @dataclass(frozen=True, slots=True)
@@ -73,6 +80,10 @@ class Facts:
     window_days: int
     consumers: int
     is_shared_elsewhere: bool
+    unconfirmed_since: datetime | None = None
+    is_live_outside_production: bool = False
+    outlives: str = ""
+    outlives_since: datetime | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,8 +109,16 @@ def _judge(facts: Facts, now: datetime) -> Iterator[Finding]:
         yield _found(facts, Kind.NO_BACKUP_OWNER, Severity.HIGH, Remedy.HAND_OVER)
     if facts.rotation_due_at is not None and facts.rotation_due_at <= now:
         yield _found(facts, Kind.OVERDUE, Severity.HIGH, Remedy.ROTATE, since=facts.rotation_due_at)
+    if facts.unconfirmed_since is not None and facts.unconfirmed_since <= now:
+        yield _found(facts, Kind.NOT_RECERTIFIED, Severity.HIGH, Remedy.CONFIRM, since=facts.unconfirmed_since)
+    if facts.is_live_outside_production:
+        yield _found(facts, Kind.LIVE_OUTSIDE_PRODUCTION, Severity.HIGH, Remedy.ROTATE)
     if facts.rotation_wanted_at is not None:
         yield _found(facts, Kind.ROTATION_WANTED, Severity.MEDIUM, Remedy.ROTATE, since=facts.rotation_wanted_at)
+    if facts.outlives_since is not None:
+        yield _found(
+            facts, Kind.END_PASSED, Severity.HIGH, Remedy.REVOKE, what=facts.outlives, since=facts.outlives_since
+        )
     if facts.proof_expires_at is not None and facts.proof_expires_at <= now:
         yield _found(facts, Kind.PROOF_EXPIRED, Severity.MEDIUM, Remedy.PROVE, since=facts.proof_expires_at)
     if facts.excess:

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from django.utils.translation import gettext_lazy as _
 
+from keys import incident_notices
 from tenants import notices
 from tenants.models import Channel
 from tenants.notices import Kind, Severity
@@ -37,18 +38,6 @@ def _passed(name: str, title: _StrPromise, subject: _StrPromise, text: _StrPromi
 
 
 KINDS: Final = (
-    Kind(
-        "key.compromised",
-        Severity.CRITICAL,
-        _("A key is compromised"),
-        _("%(key)s is compromised and was ended"),
-        _("It was reported as exposed. Every version and grant of it has ended; look for uses that you do not know."),
-        frozenset({"key", "key_slug"}),
-        "keys:detail",
-        ("key_slug",),
-        channel=Channel.AT_ONCE,
-        may_mute=False,
-    ),
     Kind(
         "key.hand_over_opened",
         Severity.CRITICAL,
@@ -121,6 +110,71 @@ KINDS: Final = (
         _("Nobody has shown control of the key for %(days)s days since. Prove it again."),
     ),
     Kind(
+        "key.canary_used",
+        Severity.CRITICAL,
+        _("A canary key was used"),
+        _("%(key)s, which nobody has a reason to use, was used by %(consumer)s"),
+        _("This was no drill. Look at the entry %(entry)s in the audit log, and at what else this consumer has done."),
+        frozenset({"key", "key_slug", "consumer", "entry"}),
+        "keys:detail",
+        ("key_slug",),
+        channel=Channel.AT_ONCE,
+        may_mute=False,
+    ),
+    Kind(
+        "drill.failed",
+        Severity.CRITICAL,
+        _("A drill failed"),
+        _("The %(kind)s drill failed: %(code)s"),
+        _("What was measured stands on its page. Until it passes, do not rely on what it rehearses."),
+        frozenset({"kind", "code"}),
+        "keys:drills",
+        channel=Channel.AT_ONCE,
+    ),
+    Kind(
+        "campaign.asked",
+        Severity.WARNING,
+        _("Keys to confirm"),
+        _("%(campaign)s: confirm %(count)s keys by %(day)s"),
+        _("Look at what each key is for, what it may do and who uses it, and say whether that is still right."),
+        frozenset({"campaign", "count", "day"}),
+        "keys:my-keys",
+    ),
+    Kind(
+        "key.disowned",
+        Severity.CRITICAL,
+        _("A key is not its owner's any more"),
+        _("%(key)s: its owner says that somebody else answers for it"),
+        _("Hand it over to somebody who does. They are asked to confirm it by %(day)s."),
+        frozenset({"key", "key_slug", "day"}),
+        "keys:hand-over",
+        ("key_slug",),
+        channel=Channel.AT_ONCE,
+        may_mute=False,
+    ),
+    Kind(
+        "key.confirmation_due",
+        Severity.WARNING,
+        _("A key is to be confirmed"),
+        _("Confirm %(key)s by %(day)s"),
+        _("In %(days)s days it counts as not confirmed, with what follows from that."),
+        _KEY,
+        "keys:recertify",
+        ("key_slug",),
+    ),
+    Kind(
+        "key.confirmation_overdue",
+        Severity.CRITICAL,
+        _("A key was not confirmed"),
+        _("%(key)s was to be confirmed by %(day)s"),
+        _("No owner has confirmed it for %(days)s days since. Its campaign or its policy says what follows."),
+        _KEY,
+        "keys:recertify",
+        ("key_slug",),
+        channel=Channel.AT_ONCE,
+        may_mute=False,
+    ),
+    Kind(
         "tenant.contract_ends",
         Severity.WARNING,
         _("The contract is about to end"),
@@ -142,6 +196,51 @@ KINDS: Final = (
         may_mute=False,
     ),
     Kind(
+        "project.ends_soon",
+        Severity.WARNING,
+        _("A project is about to end"),
+        _("%(project)s ends on %(day)s"),
+        _("It ends in %(days)s days, and its keys and consumers with it: plan for what uses them."),
+        frozenset({"project", "project_slug", "day", "days"}),
+        "keys:project",
+        ("project_slug",),
+    ),
+    Kind(
+        "project.end_passed",
+        Severity.CRITICAL,
+        _("A project has ended and is still open"),
+        _("%(project)s was to end on %(day)s"),
+        _("That was %(days)s days ago. End it, or move its last day; its keys still work."),
+        frozenset({"project", "project_slug", "day", "days"}),
+        "keys:project",
+        ("project_slug",),
+        channel=Channel.AT_ONCE,
+        may_mute=False,
+    ),
+    Kind(
+        "offboarding.started",
+        Severity.CRITICAL,
+        _("An offboarding was started by its end date"),
+        _("The end of the %(what)s on %(day)s has started its offboarding"),
+        _("As agreed before. Every use is refused since then; the page shows each step and what is left to people."),
+        frozenset({"what", "day", "run"}),
+        "keys:run",
+        ("run",),
+        channel=Channel.AT_ONCE,
+        may_mute=False,
+    ),
+    Kind(
+        "offboarding.residuals",
+        Severity.WARNING,
+        _("An offboarding has left something to people"),
+        _("%(count)s steps of the offboarding of a %(what)s are left to people"),
+        _("They could not be done from here. The page says for each what to do, and takes your word that it is done."),
+        frozenset({"what", "count", "run"}),
+        "keys:run",
+        ("run",),
+        may_mute=False,
+    ),
+    Kind(
         "staff.nobody_acted",
         Severity.WARNING,
         _("Nobody acted on a deadline"),
@@ -158,4 +257,4 @@ KINDS: Final = (
 
 def install() -> None:
     """Called once when the app is ready."""
-    notices.declare(*KINDS)
+    notices.declare(*KINDS, *incident_notices.KINDS)

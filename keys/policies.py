@@ -29,7 +29,8 @@ class Policy:
     """One layer's rules, or several layers' together.
 
     `max_lifetime_days` is hard: a version is refused from its end on, whatever `overdue` says. `rotation_days` is the
-    date that people are held to: from then on `overdue` counts, and its suspension comes `grace_days` later.
+    date that people are held to: from then on `overdue` counts, and its suspension comes `grace_days` later. So it is
+    with `recertify_days`, counted from the day on which an owner last confirmed the key.
     """
 
     max_lifetime_days: int | None = None
@@ -37,6 +38,7 @@ class Policy:
     max_drain_hours: int | None = None
     dormant_days: int | None = None
     proof_days: int | None = None
+    recertify_days: int | None = None
     reminder_days: tuple[int, ...] | None = None
     overdue: Overdue | None = None
     grace_days: int | None = None
@@ -44,12 +46,15 @@ class Policy:
 
 @dataclass(frozen=True, slots=True)
 class Deadlines:
-    """What follows for a version of one activation; None: never."""
+    """What follows for a version of one activation, or for a key that was last confirmed then; None: never."""
 
     rotation_due_at: datetime | None = None
     lifetime_ends_at: datetime | None = None
     blocks_grants_at: datetime | None = None
     suspends_at: datetime | None = None
+    recertify_due_at: datetime | None = None
+    unconfirmed_blocks_at: datetime | None = None
+    unconfirmed_suspends_at: datetime | None = None
 
     @property
     def due_at(self) -> datetime | None:
@@ -73,6 +78,7 @@ BOUNDS: Final[Mapping[str, tuple[int, int]]] = {
     "max_drain_hours": (0, 30 * 24),
     "dormant_days": (1, LONGEST_DAYS),
     "proof_days": (1, LONGEST_DAYS),
+    "recertify_days": (1, LONGEST_DAYS),
     "grace_days": (0, 30),
 }
 """Whole numbers, from and to. The smaller one is the stricter one in every field."""
@@ -152,21 +158,33 @@ def to_document(policy: Policy) -> dict[str, Any]:
 
 
 def deadlines(policy: Policy, activated_at: datetime | None) -> Deadlines:
-    """When a version that was activated then is due, blocked and suspended. A silent grace is the longest one."""
+    """When a version that was activated then is due, blocked and suspended. A silent grace is the longest one.
+
+    For a key that was last confirmed then: when it is to be confirmed again, and what follows.
+    """
     if activated_at is None:
         return Deadlines()
     rotation = _after(activated_at, policy.rotation_days)
     lifetime = _after(activated_at, policy.max_lifetime_days)
-    rank = _RANKS[policy.overdue or Overdue.NOTIFY]
-    grace = BOUNDS["grace_days"][1] if policy.grace_days is None else policy.grace_days
-    blocks = rotation if rank >= _RANKS[Overdue.BLOCK_GRANTS] else None
-    suspends = _after(rotation, grace) if rank >= _RANKS[Overdue.SUSPEND] else None
+    blocks, suspends = _consequences(policy, rotation)
+    recertify = _after(activated_at, policy.recertify_days)
+    unconfirmed_blocks, unconfirmed_suspends = _consequences(policy, recertify)
     return Deadlines(
         rotation_due_at=rotation,
         lifetime_ends_at=lifetime,
         blocks_grants_at=earliest(blocks, lifetime),
         suspends_at=earliest(suspends, lifetime),
+        recertify_due_at=recertify,
+        unconfirmed_blocks_at=unconfirmed_blocks,
+        unconfirmed_suspends_at=unconfirmed_suspends,
     )
+
+
+def _consequences(policy: Policy, due_at: datetime | None) -> tuple[datetime | None, datetime | None]:
+    rank = _RANKS[policy.overdue or Overdue.NOTIFY]
+    grace = BOUNDS["grace_days"][1] if policy.grace_days is None else policy.grace_days
+    blocks = due_at if rank >= _RANKS[Overdue.BLOCK_GRANTS] else None
+    return blocks, _after(due_at, grace) if rank >= _RANKS[Overdue.SUSPEND] else None
 
 
 def in_force(editions: Iterable[Edition], at: datetime) -> Policy:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections import defaultdict
 from dataclasses import dataclass
-from datetime import UTC, timedelta
+from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING, Final, TypeAlias
 from uuid import UUID
 
@@ -14,16 +14,22 @@ from django.utils import timezone
 
 from audit.models import UsageDay
 from byok_portal.boundary import binding
-from keys import rulebook, selectors
-from keys.findings import Facts, Finding, Kind, judge
-from keys.models import Acceptance, Grant, HandOver, Key, KeyVersion, Proof
-from keys.states import GrantState, KeyState
+from byok_portal.boundary.identifiers import PLATFORM
+from keys import recertification, rulebook, selectors
+from keys.findings import Facts, Finding, Kind, Remedy, Severity, judge
+from keys.models import Acceptance, Drill, DrillSchedule, Grant, HandOver, Key, KeyVersion, Proof
+from keys.policies import earliest
+from keys.shapes import LIVE, PRODUCTION
+from keys.states import DrillState, GrantState, KeyState
+from tenants import selectors as tenants
+from tenants.models import OffboardingStep
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
-    from datetime import datetime
 
     from django.db.models import QuerySet
+
+    from tenants.models import Tenant
 
 Place: TypeAlias = tuple[UUID, UUID, str]
 """(key, consumer, scope)"""
@@ -41,6 +47,13 @@ class Found:
 
 
 @dataclass(frozen=True, slots=True)
+class DrillFound:
+    """A finding about what the tenant rehearses, and so about no single key; it cannot be accepted."""
+
+    finding: Finding
+
+
+@dataclass(frozen=True, slots=True)
 class Unused:
     """Scopes of one grant that its consumer has not used inside the window; the grant is older than that."""
 
@@ -50,7 +63,7 @@ class Unused:
 
 def list_found(key_id: UUID | None = None) -> list[Found]:
     """Everything found about the tenant's keys that have not ended, or about one; the worst first."""
-    keys = Key.objects.exclude(state__in=selectors.ENDED_KEYS).select_related("provider")
+    keys = Key.objects.exclude(state__in=selectors.ENDED_KEYS).select_related("provider", "project")
     chosen = {key.id: key for key in (keys.filter(id=key_id) if key_id else keys)}
     now = timezone.now()
     accepted = _accepted(chosen, now)
@@ -60,6 +73,24 @@ def list_found(key_id: UUID | None = None) -> list[Found]:
         for finding in judge(facts, now)
     ]
     return sorted(found, key=lambda row: (row.accepted is not None, -row.finding.severity, row.key.name))
+
+
+def list_drill_findings() -> list[DrillFound]:
+    """What the tenant's own schedules say: a day that nobody has served, or a last drill that failed."""
+    today, found = timezone.now().date(), []
+    for row in DrillSchedule.objects.filter(is_active=True).order_by("kind"):
+        last = Drill.objects.filter(kind=row.kind, finished_at__isnull=False).order_by("-finished_at").first()
+        if row.next_on < today:
+            due = datetime.combine(row.next_on, time.min, tzinfo=UTC)
+            found.append(_drill_found(Kind.DRILL_OVERDUE, {"kind": row.kind, "since": due}))
+        elif last is not None and last.state == DrillState.FAILED:
+            evidence: dict[str, object] = {"kind": row.kind, "since": last.finished_at, "code": last.code}
+            found.append(_drill_found(Kind.DRILL_FAILED, evidence))
+    return found
+
+
+def _drill_found(kind: Kind, evidence: dict[str, object]) -> DrillFound:
+    return DrillFound(Finding(PLATFORM, kind, Severity.HIGH, Remedy.DRILL, evidence))
 
 
 def list_unused(key_id: UUID) -> tuple[list[Unused], int]:
@@ -78,6 +109,8 @@ def _collect(keys: dict[UUID, Key], now: datetime) -> Iterable[Facts]:
         grants[grant.key_id].append(grant)
     wanted = _rotation_wanted(keys)
     elsewhere, uses, first = _shared_elsewhere(), _uses(keys, now), _first_activations(keys)
+    tenant = tenants.get_tenant()
+    unconfirmed = recertification.find_unconfirmed(keys)
     newest: dict[UUID, datetime] = {}
     for (key_id, _consumer, _scope), at in uses.items():
         newest[key_id] = max(at, newest.get(key_id, at))
@@ -88,7 +121,7 @@ def _collect(keys: dict[UUID, Key], now: datetime) -> Iterable[Facts]:
         unused = [found for grant in grants[key.id] if (found := _unused(grant, uses, now, window))]
         yield Facts(
             key_id=key.id,
-            is_active=key.state == KeyState.ACTIVE,
+            is_active=key.state == KeyState.ACTIVE and not key.is_canary,  # which is idle by design
             has_backup_owner=key.backup_owner_id is not None,
             rotation_due_at=key.rotation_due_at,
             rotation_wanted_at=wanted.get(key.id),
@@ -102,7 +135,23 @@ def _collect(keys: dict[UUID, Key], now: datetime) -> Iterable[Facts]:
             window_days=window,
             consumers=len({grant.consumer_id for grant in grants[key.id]}),
             is_shared_elsewhere=key.id in elsewhere,
+            unconfirmed_since=earliest(key.recertify_due_at, unconfirmed.get(key.id)),
+            outlives=over[0] if (over := _outlived(key, tenant, now)) else "",
+            outlives_since=over[1] if over else None,
+            is_live_outside_production=_is_live_outside_production(key, proof),
         )
+
+
+def _outlived(key: Key, tenant: Tenant, now: datetime) -> tuple[str, datetime] | None:
+    """What the key was for and since when that is over. With agreement the clock ends it, so nothing is found."""
+    ends = [("contract", tenant.contract_ends_on)] + ([("project", key.project.ends_on)] if key.project else [])
+    over = [(what, selectors.end_of(day)) for what, day in ends if day is not None and selectors.end_of(day) <= now]
+    return min(over, key=lambda each: each[1]) if over and not tenant.ends_automatically else None
+
+
+def _is_live_outside_production(key: Key, proof: Proof | None) -> bool:
+    """What the last proof recorded of the credential's form; registration refuses a form that is known then."""
+    return proof is not None and proof.evidence.get("mode") == LIVE and key.environment != PRODUCTION
 
 
 def _live(keys: Iterable[UUID], now: datetime) -> QuerySet[Grant]:
@@ -129,7 +178,14 @@ def _rotation_wanted(keys: Iterable[UUID]) -> dict[UUID, datetime]:
     activated = dict(current.values_list("key_id", "activated_at"))
     left = HandOver.objects.filter(key_id__in=keys).values("key_id").annotate(at=Max("created_at"))
     rows = [(row["key_id"], row["at"], activated.get(row["key_id"])) for row in left]
-    return {key_id: at for key_id, at, since in rows if since is not None and at > since}
+    return _flagged(current) | {key_id: at for key_id, at, since in rows if since is not None and at > since}
+
+
+def _flagged(current: QuerySet[KeyVersion]) -> dict[UUID, datetime]:
+    """Since when a consumer is gone that could have kept a lease of the present version."""
+    keys = dict(current.values_list("id", "key_id"))
+    steps = OffboardingStep.objects.filter(kind="flag_rotation", subject_id__in=keys, finished_at__isnull=False)
+    return {keys[version_id]: at for version_id, at in steps.values_list("subject_id", "finished_at") if at is not None}
 
 
 def _first_activations(keys: Iterable[UUID]) -> dict[UUID, datetime]:

@@ -30,6 +30,8 @@ class Deadline(StrEnum):
     GRANT_END = "grant_end"
     PROOF = "proof"
     CONTRACT = "contract"
+    CONFIRMATION = "confirmation"
+    PROJECT = "project_end"
 
 
 @dataclass(frozen=True, slots=True)

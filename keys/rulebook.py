@@ -6,11 +6,11 @@ from dataclasses import dataclass, field
 from datetime import timedelta
 from typing import TYPE_CHECKING
 
-from django.db.models import Max, Q
+from django.db.models import Max, Min, Q
 from django.utils import timezone
 
 from keys import selectors
-from keys.models import AppliedPolicy, PlatformPolicy, PolicyEdition
+from keys.models import AppliedPolicy, Confirmation, KeyVersion, PlatformPolicy, PolicyEdition
 from keys.policies import (
     DEFAULT_REMINDERS,
     Deadlines,
@@ -66,6 +66,31 @@ class Book:
         return find_first(self._stages[known], activated_at, which)
 
 
+@dataclass(frozen=True, slots=True)
+class Asked:
+    """When each key was last confirmed by an owner, and when it was first activated."""
+
+    confirmed: Mapping[UUID, datetime]
+    activated: Mapping[UUID, datetime]
+
+    def since(self, book: Book, key_id: UUID) -> datetime | None:
+        """From when the days until the next confirmation count: nobody is late before a policy has asked."""
+        if key_id in self.confirmed:
+            return self.confirmed[key_id]
+        layers = book.layers(key_id)
+        asking = [each.starts_at for layer in layers for each in layer if each.policy.recertify_days is not None]
+        began = self.activated.get(key_id)
+        return max(began, min(asking)) if began is not None and asking else None
+
+
+def read_asked(key_ids: Collection[UUID]) -> Asked:
+    """From when confirmations of these keys count."""
+    confirmed = Confirmation.objects.filter(key_id__in=key_ids).values("key_id").annotate(at=Max("created_at"))
+    versions = KeyVersion.objects.filter(key_id__in=key_ids, activated_at__isnull=False)
+    activated = versions.values("key_id").annotate(at=Min("activated_at"))
+    return Asked(dict(confirmed.values_list("key_id", "at")), dict(activated.values_list("key_id", "at")))
+
+
 def read_book(key_ids: Collection[UUID] | None = ()) -> Book:
     """The editions of the platform, the tenant and these keys; None: of every key."""
     wanted = Q() if key_ids is None else Q(key_id__isnull=True) | Q(key_id__in=key_ids)
@@ -96,6 +121,14 @@ def deadlines_of(key: Key) -> Deadlines:
 
 
 def find_suspension(key_id: UUID) -> datetime | None:
+    """When the policies, as they are in the database now, suspend the key: for its age, or unconfirmed."""
+    book = read_book([key_id])
+    since = read_asked([key_id]).since(book, key_id)
+    unconfirmed = book.first(key_id, since, lambda each: each.unconfirmed_suspends_at)
+    return earliest(find_overdue(key_id), unconfirmed)
+
+
+def find_overdue(key_id: UUID) -> datetime | None:
     """When being overdue suspends the key, by the policies as they are in the database now."""
     current = selectors.find_current(key_id)
     if current is None:

@@ -6,7 +6,8 @@ from datetime import UTC, datetime, time, timedelta
 from typing import TYPE_CHECKING
 
 from byok_portal.errors import NotFound
-from keys.models import Grant, Key, KeyVersion, Proof, Provider
+from keys.models import Grant, Incident, Key, KeyVersion, Proof, Provider
+from keys.models.incidents import OPEN_STATES
 from keys.states import KeyState, VersionState
 from tenants.selectors import get_by_reference
 
@@ -63,9 +64,8 @@ def find_current(key_id: UUID) -> KeyVersion | None:
 
 
 def find_expired(key_id: UUID) -> KeyVersion | None:
-    """The newest version, if it has expired and nothing has replaced it."""
-    newest = list_versions(key_id).first()
-    return newest if newest is not None and newest.state == VersionState.EXPIRED else None
+    """The version that expired last. A newer one may be there that was rolled back, or never became current."""
+    return list_versions(key_id).filter(state=VersionState.EXPIRED).first()
 
 
 def find_draining(key_id: UUID) -> KeyVersion | None:
@@ -77,6 +77,24 @@ def find_proof(key_id: UUID, *, version_id: UUID | None = None) -> Proof | None:
     """The newest proof of a key, or of one of its versions."""
     proofs = Proof.objects.filter(key_id=key_id).order_by("-created_at", "-id")
     return (proofs if version_id is None else proofs.filter(version_id=version_id)).first()
+
+
+def list_incidents() -> QuerySet[Incident]:
+    """Incidents of the bound tenant with their keys, newest first."""
+    return Incident.objects.select_related("key", "key__provider").order_by("-created_at", "-id")
+
+
+def count_open_incidents(*, at_most: int) -> int:
+    """How many are at work, counted no further than `at_most`."""
+    return len(Incident.objects.filter(state__in=OPEN_STATES).values_list("id")[:at_most])
+
+
+def get_incident(incident_id: UUID) -> Incident:
+    """One incident."""
+    incident = list_incidents().filter(id=incident_id).first()
+    if incident is None:
+        raise NotFound
+    return incident
 
 
 def list_grants(key_id: UUID) -> QuerySet[Grant]:

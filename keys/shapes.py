@@ -24,6 +24,7 @@ MAX_BYTES: Final = 16 * 1024
 HINT_MIN_LENGTH: Final = 20
 HINT_LENGTH: Final = 4
 PRODUCTION: Final = "production"
+LIVE: Final = "live"
 _BASE62: Final = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz"
 _CRC_LENGTH: Final = 6
 _CONTROL = re.compile(rb"[\x00-\x1f\x7f]")
@@ -83,6 +84,12 @@ def hint(plaintext: Secret) -> str:
     except UnicodeDecodeError:
         return ""
     return text[-HINT_LENGTH:] if len(text) >= HINT_MIN_LENGTH else ""
+
+
+def mode_of(plaintext: Secret, entry: ProviderEntry) -> str:
+    """`live` or `test` when the form of the secret says so; empty otherwise."""
+    matches = recognise(plaintext, {entry.slug: entry})
+    return next((match.shape.mode for match in matches if match.shape.mode in {LIVE, "test"}), "")
 
 
 def _check_form(plaintext: Secret) -> str:

@@ -14,16 +14,27 @@ if TYPE_CHECKING:
 # Environment lives with tenants, because consumers have one too and tenants may not import keys.
 __all__ = [
     "GRANT_TRANSITIONS",
+    "INCIDENT_TRANSITIONS",
+    "SUCCESSION_TRANSITIONS",
+    "TASK_TRANSITIONS",
     "VERSION_TRANSITIONS",
+    "CampaignState",
     "ClockReason",
     "Custody",
     "DataKeyState",
     "Delivery",
+    "DrillKind",
+    "DrillState",
     "Environment",
     "GrantState",
     "HandOverState",
+    "IncidentState",
+    "ItemState",
     "KeyState",
     "RevocationReason",
+    "SuccessionState",
+    "TaskKind",
+    "TaskState",
     "VersionState",
 ]
 
@@ -74,6 +85,79 @@ class HandOverState(StrEnum):
 
     OPEN = "open"
     CLOSED = "closed"
+
+
+class IncidentState(StrEnum):
+    """How far the answer to an exposed key has come (OCSF's words for an incident)."""
+
+    NEW = "new"
+    IN_PROGRESS = "in_progress"
+    ON_HOLD = "on_hold"
+    RESOLVED = "resolved"
+    CLOSED = "closed"
+
+
+class TaskKind(StrEnum):
+    """What has to be done about an exposed key."""
+
+    REVOKE_UPSTREAM = "revoke_upstream"
+    REPLACE = "replace"
+    ROTATE = "rotate"
+    REVIEW_USES = "review_uses"
+    CHECK_KEY = "check_key"
+    TELL = "tell"
+
+
+class TaskState(StrEnum):
+    """Whether a task of an incident still waits."""
+
+    OPEN = "open"
+    DONE = "done"
+    NOT_NEEDED = "not_needed"
+
+
+class CampaignState(StrEnum):
+    """Whether owners are being asked. What a closed campaign got no answer to keeps its consequence."""
+
+    OPEN = "open"
+    CLOSED = "closed"
+    CANCELLED = "cancelled"
+
+
+class ItemState(StrEnum):
+    """What the people who answer for a key said in a campaign. Only a confirmation settles it."""
+
+    WAITING = "waiting"
+    CONFIRMED = "confirmed"
+    CHANGE_NEEDED = "change_needed"
+    NOT_MINE = "not_mine"
+
+
+class DrillKind(StrEnum):
+    """What is rehearsed on a canary key."""
+
+    REVOCATION = "revocation"
+    ROTATION = "rotation"
+    OFFBOARDING = "offboarding"
+
+
+class DrillState(StrEnum):
+    """Where a drill is. `confirming`: ended here, the provider has not confirmed yet."""
+
+    PLANNED = "planned"
+    RUNNING = "running"
+    CONFIRMING = "confirming"
+    PASSED = "passed"
+    FAILED = "failed"
+
+
+class SuccessionState(StrEnum):
+    """How far the making of a successor by the provider is: asked for, here and sealed, current, or given up."""
+
+    ASKED = "asked"
+    MADE = "made"
+    DONE = "done"
+    GIVEN_UP = "given_up"
 
 
 class DataKeyState(StrEnum):
@@ -135,11 +219,42 @@ VERSION_TRANSITIONS: Final[Mapping[VersionState, frozenset[VersionState]]] = Map
     }
 )
 
+SUCCESSION_TRANSITIONS: Final[Mapping[SuccessionState, frozenset[SuccessionState]]] = MappingProxyType(
+    {
+        SuccessionState.ASKED: frozenset({SuccessionState.MADE, SuccessionState.GIVEN_UP}),
+        SuccessionState.MADE: frozenset({SuccessionState.DONE, SuccessionState.GIVEN_UP}),
+        SuccessionState.DONE: frozenset(),
+        SuccessionState.GIVEN_UP: frozenset(),
+    }
+)
+
 GRANT_TRANSITIONS: Final[Mapping[GrantState, frozenset[GrantState]]] = MappingProxyType(
     {
         GrantState.REQUESTED: frozenset({GrantState.ACTIVE}),
         GrantState.ACTIVE: frozenset({GrantState.EXPIRED, GrantState.REVOKED}),
         GrantState.EXPIRED: frozenset(),
         GrantState.REVOKED: frozenset(),
+    }
+)
+
+_I = IncidentState
+_AT_WORK = frozenset({_I.IN_PROGRESS, _I.ON_HOLD, _I.RESOLVED, _I.CLOSED})
+
+INCIDENT_TRANSITIONS: Final[Mapping[IncidentState, frozenset[IncidentState]]] = MappingProxyType(
+    {
+        _I.NEW: _AT_WORK,
+        _I.IN_PROGRESS: _AT_WORK - {_I.IN_PROGRESS},
+        _I.ON_HOLD: _AT_WORK - {_I.ON_HOLD},
+        # Taken up again when it turns out that it was not over.
+        _I.RESOLVED: frozenset({_I.IN_PROGRESS, _I.CLOSED}),
+        _I.CLOSED: frozenset(),
+    }
+)
+
+TASK_TRANSITIONS: Final[Mapping[TaskState, frozenset[TaskState]]] = MappingProxyType(
+    {
+        TaskState.OPEN: frozenset({TaskState.DONE, TaskState.NOT_NEEDED}),
+        TaskState.DONE: frozenset(),
+        TaskState.NOT_NEEDED: frozenset(),
     }
 )

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from datetime import timedelta
+from datetime import UTC, timedelta
 from typing import TYPE_CHECKING, Final
 
 import structlog
@@ -14,7 +14,23 @@ from byok_portal.boundary.identifiers import PLATFORM
 from byok_portal.boundary.jobs import RetryLater, Running, every_minute, job, take_turn
 from byok_portal.errors import Conflict
 from keys import deadlines
-from keys.services import draining, expiry, grants, lifecycle, offboarding, policies, reminders, rotation, upstream
+from keys.services import (
+    assisted,
+    campaigns,
+    cascade,
+    draining,
+    drilling,
+    drills,
+    expiry,
+    grants,
+    lifecycle,
+    offboarding,
+    policies,
+    reminders,
+    rotation,
+    upstream,
+)
+from tenants.states import SubjectKind
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Sequence
@@ -54,10 +70,20 @@ def finish_drain(running: Running) -> None:
             raise RetryLater(conflict.code, seconds=draining.seconds_left(running.subject_id)) from None
 
 
+@job(assisted.GIVE_UP)
+def give_up_succession(running: Running) -> None:
+    """Close an assisted rotation whose process died, unless it came to its end."""
+    try:
+        assisted.give_up(actor=running.actor, succession_id=running.subject_id)
+    except Conflict as conflict:
+        if conflict.code == assisted.NOT_LAPSED:
+            raise RetryLater(conflict.code, seconds=assisted.seconds_left(running.subject_id)) from None
+
+
 @job(offboarding.ADVANCE)
 def offboard(running: Running) -> None:
     """Take an offboarding as far as it goes."""
-    offboarding.advance(running)
+    cascade.advance(running)
 
 
 @job(policies.APPLY)
@@ -145,3 +171,59 @@ def _remind_some(tenant_id: UUID, day: date, names: Sequence[Name]) -> int:
 
 
 every_minute("keys.tasks.remind")
+
+
+def recertify() -> int:
+    """Ask owners whose policy wants a confirmation, some times an hour; returns how many campaigns started."""
+    return recertify_now() if take_turn("keys.recertify", every=_REMINDING) else 0
+
+
+def recertify_now() -> int:
+    """One look over every tenant. Two at once ask once."""
+    started = 0
+    for tenant_id in campaigns.list_unasked_tenants():
+        with suppress(Conflict), binding.bind_tenant(tenant_id):
+            campaigns.start_by_policy(actor=actors.worker(PLATFORM))
+            started += 1
+    return started
+
+
+every_minute("keys.tasks.recertify")
+
+
+def end_by_date() -> int:
+    """Start what an agreed end date ends, over all tenants; returns how many. Two workers at once start each once."""
+    day, actor, started = timezone.now().astimezone(UTC).date(), actors.worker(PLATFORM), 0
+    for tenant_id, kind, subject_id in offboarding.list_due(day):
+        try:
+            with suppress(Conflict), binding.bind_tenant(tenant_id):
+                if kind == SubjectKind.TENANT:
+                    offboarding.start_by_contract(actor=actor, day=day)
+                else:
+                    offboarding.start_by_project_end(actor=actor, project_id=subject_id, day=day)
+                started += 1
+        except Exception as error:  # one tenant must not keep all others open
+            log.exception("automatic_end_failed", tenant_id=str(tenant_id), error=type(error).__name__)
+    return started
+
+
+every_minute("keys.tasks.end_by_date")
+
+
+@job(drills.RUN)
+def run_drill(running: Running) -> None:
+    """Run a drill, or look whether the provider has confirmed."""
+    drilling.run(running)
+
+
+def drill() -> int:
+    """Start the drills whose day has come; returns how many. Two workers at once start each once."""
+    started = 0
+    for tenant_id, schedule_id in drills.list_due():
+        with suppress(Conflict), binding.bind_tenant(tenant_id):
+            drills.start_scheduled(actor=actors.worker(PLATFORM), schedule_id=schedule_id)
+            started += 1
+    return started
+
+
+every_minute("keys.tasks.drill")

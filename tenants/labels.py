@@ -5,7 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Final
 
 from audit import labels
-from tenants.models import Consumer, Membership, Tenant, User
+from tenants.models import Consumer, Membership, Project, Tenant, User
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -21,6 +21,7 @@ def install() -> None:
     labels.install("worker", labels.always("Background worker"))
     labels.install("consumer", _consumers, choices=_consumer_choices)
     labels.install("tenant", _tenants)
+    labels.install("project", _projects)
 
 
 def _people(identifiers: Collection[UUID]) -> dict[UUID, str]:
@@ -33,6 +34,10 @@ def _consumers(identifiers: Collection[UUID]) -> dict[UUID, str]:
 
 def _tenants(identifiers: Collection[UUID]) -> dict[UUID, str]:
     return dict(Tenant.objects.filter(id__in=identifiers).values_list("id", "name"))
+
+
+def _projects(identifiers: Collection[UUID]) -> dict[UUID, str]:
+    return dict(Project.objects.filter(id__in=identifiers).values_list("id", "name"))
 
 
 def _consumer_choices() -> list[tuple[str, str]]:

@@ -12,7 +12,8 @@ from byok_portal.boundary.identifiers import parse_id
 from byok_portal.boundary.models import Job
 from byok_portal.boundary.permissions import Role
 from byok_portal.errors import NotFound
-from tenants.models import Consumer, ConsumerToken, Membership, Offboarding, Tenant, User
+from tenants.models import Consumer, ConsumerToken, Membership, Offboarding, Project, Tenant, User
+from tenants.states import SubjectKind
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -87,9 +88,46 @@ def list_tokens(consumer_id: UUID) -> QuerySet[ConsumerToken]:
     return ConsumerToken.objects.filter(consumer_id=consumer_id).defer("digest").order_by("-created_at")
 
 
+def get_member(user_id: UUID) -> Membership:
+    """A person's membership in the bound tenant, also one that has ended."""
+    found = list_members().filter(user_id=user_id).first()
+    if found is None:
+        raise NotFound
+    return found
+
+
+def list_projects() -> QuerySet[Project]:
+    """Projects of the bound tenant, newest first."""
+    return Project.objects.order_by("-created_at", "-id")
+
+
+def get_project(reference: str | UUID) -> Project:
+    """By id or slug."""
+    return get_by_reference(Project.objects.all(), reference)
+
+
 def find_offboarding() -> Offboarding | None:
-    """The offboarding of the bound tenant, if it was started."""
-    return Offboarding.objects.first()
+    """The offboarding of the bound tenant itself, if it was started."""
+    return find_run(SubjectKind.TENANT, binding.get_tenant())
+
+
+def find_run(kind: SubjectKind, subject_id: UUID) -> Offboarding | None:
+    """The newest offboarding of one subject."""
+    runs = Offboarding.objects.filter(subject_kind=kind, subject_id=subject_id)
+    return runs.order_by("-created_at", "-id").first()
+
+
+def list_runs() -> QuerySet[Offboarding]:
+    """Every offboarding of the bound tenant and in it, newest first."""
+    return Offboarding.objects.order_by("-created_at", "-id")
+
+
+def get_run(run_id: UUID) -> Offboarding:
+    """One offboarding of the bound tenant or in it."""
+    found = Offboarding.objects.filter(id=run_id).first()
+    if found is None:
+        raise NotFound
+    return found
 
 
 def get_by_reference(queryset: QuerySet[_Model], reference: str | UUID) -> _Model:

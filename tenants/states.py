@@ -20,6 +20,22 @@ class TenantState(StrEnum):
     OFFBOARDED = "offboarded"
 
 
+class ProjectState(StrEnum):
+    """Whether what belongs to a project is served; its end refuses all of it at once."""
+
+    ACTIVE = "active"
+    ENDED = "ended"
+
+
+class SubjectKind(StrEnum):
+    """What an offboarding ends. An owner is a member who leaves."""
+
+    TENANT = "tenant"
+    PROJECT = "project"
+    CONSUMER = "consumer"
+    OWNER = "owner"
+
+
 class Environment(StrEnum):
     """Where a key and a consumer live; they meet only in the same one."""
 

@@ -28,6 +28,7 @@ READER_POLICY = """
 path "secret/data/reports/*" { capabilities = ["read"] }
 path "secret/metadata/reports/*" { capabilities = ["read", "list"] }
 """
+ROBOT_POLICY = 'path "auth/token/create-orphan" { capabilities = ["update"] }'
 
 
 @dataclass(frozen=True, slots=True)
@@ -186,6 +187,13 @@ class World:
         name = user or self.name("user")
         self.bao.create_user(name, password=PASSWORD, policies=policies)
         return self.bao.log_in(name, password=PASSWORD)
+
+    def bao_robot(
+        self, name: str | None = None, *, policies: tuple[str, ...] = ("report-robot",), **more: Any
+    ) -> BaoToken:
+        """A fresh orphan token without a login, which may have its own successor made."""
+        self.bao.write_policy("report-robot", READER_POLICY + ROBOT_POLICY)
+        return self.bao.create_orphan(policies=policies, name=name or self.name("robot"), **{"ttl": "2h", **more})
 
     def draft(self, cast: Cast, **changes: Any) -> Any:
         """A valid registration of an OpenBao key."""

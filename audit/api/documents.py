@@ -64,7 +64,7 @@ class Documents(PortalView):
 
     reads = Permission.AUDIT_READ
 
-    @describe("documents_list", answer=page_of(DocumentRow), parameters=PAGING)
+    @describe("documents_list", answer=page_of(DocumentRow), problems=(422,), parameters=PAGING)
     def get(self, request: Request, tenant: str) -> Response:
         pages = Pages()
         rows = pages.paginate_queryset(documents.list_documents(), request, view=self)

@@ -45,9 +45,10 @@ def issue(
     if len(events) > EVENTS_MAX:
         message = f"A document rests on at most {EVENTS_MAX} entries."
         raise InvalidInput(message, code="too_many_events", field="events")
+    document_id = new_id()
     document = {
         "events": [str(event) for event in events],
-        "id": str(new_id()),
+        "id": str(document_id),
         "issued_at": timezone.now().isoformat(timespec="seconds").replace("+00:00", "Z"),
         "kind": kind,
         "statement": statement,
@@ -57,10 +58,9 @@ def issue(
     }
     body = canonicalise(document)
     digest = hashlib.sha256(body).hexdigest()
-    shown = {"document": document, "digest": digest, "title": title, "sections": paper.lay_out(statement)}
-    page = render_to_string("audit/paper.html", shown)
+    page = render_to_string("documents/paper.html", paper.dress(document, digest=digest, title=title))
     detail = {
-        "document": document["id"],
+        "document": str(document_id),
         "kind": kind,
         "sha256": digest,
         "page_sha256": hashlib.sha256(page.encode()).hexdigest(),
@@ -68,7 +68,7 @@ def issue(
     }
     event_id = append(actor=actor, action=ISSUED, target=subject, detail=detail)
     issued: Document = Document.objects.create(
-        id=document["id"],
+        id=document_id,
         tenant_id=binding.get_tenant(),
         kind=kind,
         subject_kind=subject.kind,

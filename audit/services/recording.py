@@ -134,8 +134,10 @@ def append_many(*, actor: Actor, events: Sequence[Event]) -> list[UUID]:
         }
         for n, ((event_id, body, _kept), blob) in enumerate(zip(written, sealed, strict=True))
     ]
-    values = {"tenant": binding.get_tenant(), "rows": json.dumps(rows)}
-    key = {"version": first.version, "kcv": first.kcv} if first is not None else {"version": 0, "kcv": b""}
+    values: dict[str, Any] = {"tenant": binding.get_tenant(), "rows": json.dumps(rows)}
+    key: dict[str, Any] = (
+        {"version": first.version, "kcv": first.kcv} if first is not None else {"version": 0, "kcv": b""}
+    )
     with connections[binding.get_alias()].cursor() as cursor:
         cursor.execute(_APPEND_MANY, values | key)
         for (lost,) in cursor.fetchall():

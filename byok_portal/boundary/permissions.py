@@ -14,6 +14,11 @@ class Permission(StrEnum):
     TENANT_EDIT = "tenant:edit"
     TENANT_SUSPEND = "tenant:suspend"
     TENANT_OFFBOARD = "tenant:offboard"
+    TENANT_AGREE = "tenant:agree"
+    OFFBOARDING_SETTLE = "offboarding:settle"
+    PROJECT_READ = "project:read"
+    PROJECT_EDIT = "project:edit"
+    PROJECT_OFFBOARD = "project:offboard"
     MEMBER_READ = "member:read"
     MEMBER_INVITE = "member:invite"
     MEMBER_ACCEPT = "member:accept"
@@ -38,6 +43,10 @@ class Permission(StrEnum):
     KEY_USE = "key:use"
     CREDENTIAL_INTROSPECT = "credential:introspect"
     FINDING_ACCEPT = "finding:accept"
+    KEY_CONFIRM = "key:confirm"
+    CAMPAIGN_RUN = "campaign:run"
+    DRILL_RUN = "drill:run"
+    INCIDENT_RESPOND = "incident:respond"
     GRANT_READ = "grant:read"
     GRANT_CREATE = "grant:create"
     GRANT_END = "grant:end"
@@ -71,6 +80,7 @@ _READ: Final = frozenset(
         _P.GRANT_READ,
         _P.CONSUMER_READ,
         _P.MEMBER_READ,
+        _P.PROJECT_READ,
         # Everybody's own inbox, nobody else's.
         _P.NOTICE_READ,
         _P.NOTICE_PREFER,
@@ -80,6 +90,10 @@ _READ: Final = frozenset(
 ROLE_PERMISSIONS: Final[dict[Role, frozenset[Permission]]] = {
     Role.OWNER: _READ
     | {
+        _P.TENANT_AGREE,
+        _P.OFFBOARDING_SETTLE,
+        _P.PROJECT_EDIT,
+        _P.PROJECT_OFFBOARD,
         _P.MEMBER_INVITE,
         _P.MEMBER_REMOVE,
         _P.CONSUMER_REGISTER,
@@ -95,7 +109,11 @@ ROLE_PERMISSIONS: Final[dict[Role, frozenset[Permission]]] = {
         _P.KEY_COMPROMISE,
         _P.KEY_WITHDRAW,
         _P.KEY_HAND_OVER,
+        _P.KEY_CONFIRM,
+        _P.CAMPAIGN_RUN,
+        _P.DRILL_RUN,
         _P.FINDING_ACCEPT,
+        _P.INCIDENT_RESPOND,
         _P.GRANT_CREATE,
         _P.GRANT_END,
         _P.POLICY_SET,
@@ -106,9 +124,28 @@ ROLE_PERMISSIONS: Final[dict[Role, frozenset[Permission]]] = {
     },
     # A custodian handles material; who may use it is decided by owners.
     Role.CUSTODIAN: _READ
-    | {_P.KEY_REGISTER, _P.KEY_PROVE, _P.KEY_ROTATE, _P.KEY_SUSPEND, _P.KEY_WITHDRAW, _P.JOB_READ},
+    | {
+        _P.KEY_REGISTER,
+        _P.KEY_PROVE,
+        _P.KEY_ROTATE,
+        _P.KEY_SUSPEND,
+        _P.KEY_WITHDRAW,
+        _P.KEY_CONFIRM,
+        _P.INCIDENT_RESPOND,
+        _P.JOB_READ,
+    },
     # An approver decides who may use a key and can stop one, but never handles material.
-    Role.APPROVER: _READ | {_P.KEY_ACTIVATE, _P.GRANT_CREATE, _P.GRANT_END, _P.KEY_SUSPEND, _P.AUDIT_READ, _P.JOB_READ},
+    Role.APPROVER: _READ
+    | {
+        _P.KEY_ACTIVATE,
+        _P.GRANT_CREATE,
+        _P.GRANT_END,
+        _P.KEY_SUSPEND,
+        _P.KEY_CONFIRM,
+        _P.INCIDENT_RESPOND,
+        _P.AUDIT_READ,
+        _P.JOB_READ,
+    },
     Role.AUDITOR: _READ | {_P.AUDIT_READ, _P.JOB_READ},
 }
 
@@ -139,6 +176,11 @@ STAFF_PERMISSIONS: Final = frozenset(
 TOKEN_PERMISSIONS: Final = frozenset(
     {
         _P.TENANT_READ,
+        _P.TENANT_AGREE,
+        _P.OFFBOARDING_SETTLE,
+        _P.PROJECT_READ,
+        _P.PROJECT_EDIT,
+        _P.PROJECT_OFFBOARD,
         _P.PROVIDER_READ,
         _P.KEY_READ,
         _P.KEY_REGISTER,
@@ -152,6 +194,9 @@ TOKEN_PERMISSIONS: Final = frozenset(
         _P.KEY_WITHDRAW,
         _P.KEY_HAND_OVER,
         _P.FINDING_ACCEPT,
+        _P.CAMPAIGN_RUN,
+        _P.DRILL_RUN,
+        _P.INCIDENT_RESPOND,
         _P.KEY_USE,
         _P.CREDENTIAL_INTROSPECT,
         _P.GRANT_READ,

@@ -78,6 +78,24 @@ class BaoAdmin:
         }
         return _token_of(self._call("POST", "auth/token/create", body))
 
+    def create_orphan(self, *, policies: Sequence[str], name: str, **more: Any) -> BaoToken:
+        """A token as `bao token create -orphan -display-name` makes one; `more` are OpenBao's own fields."""
+        body = {"policies": list(policies), "display_name": name, **more}
+        return _token_of(self._call("POST", "auth/token/create-orphan", body))
+
+    def write_token_role(self, name: str, **fields: Any) -> None:
+        """Create or replace a token role; `fields` are OpenBao's own."""
+        self._call("POST", f"auth/token/roles/{name}", fields)
+
+    def create_by_role(self, role: str, **fields: Any) -> BaoToken:
+        """A token made through a token role."""
+        return _token_of(self._call("POST", f"auth/token/create/{role}", fields))
+
+    def list_tokens(self) -> list[dict[str, Any]]:
+        """What OpenBao knows of every live token."""
+        accessors = self._call("LIST", "auth/token/accessors")["data"]["keys"]
+        return [found for each in accessors if (found := self.find_accessor(each)) is not None]
+
     def put_secret(self, path: str, data: dict[str, str]) -> int:
         """Write a new version at `secret/<path>`; returns its number."""
         return int(self._call("POST", f"secret/data/{path}", {"data": data})["data"]["version"])

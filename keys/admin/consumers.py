@@ -11,7 +11,7 @@ from django.urls import path
 from byok_portal.boundary.staff import bind_form
 from keys.models import Grant, Key
 from keys.models.words import choices_of
-from keys.services import grants
+from keys.services import leaving
 from keys.states import GrantState, KeyState, RevocationReason
 from tenants.admin.consumers import ConsumerAdmin
 from tenants.models import Consumer
@@ -51,7 +51,7 @@ class EndableConsumerAdmin(ConsumerAdmin):
             self.run(
                 request,
                 consumer.tenant_id,
-                lambda actor: grants.end_consumer(actor=actor, consumer_id=consumer.id, **values),
+                lambda actor: leaving.end_consumer(actor=actor, consumer_id=consumer.id, **values),
             )
             return self.done(request, consumer, "Ended.")
 

@@ -10,9 +10,10 @@ from django.http import HttpResponseRedirect
 from django.urls import reverse
 from django.utils import timezone
 
+from byok_portal.boundary import binding
 from byok_portal.boundary.identifiers import parse_id
 from byok_portal.boundary.staff import ANSWERABLE, StaffAdmin, bind_form
-from keys import selectors
+from keys import endings, selectors
 from keys.models import Grant, Key, KeyVersion, UpstreamStatus
 from keys.models.words import choices_of
 from keys.services import offboarding
@@ -20,9 +21,14 @@ from keys.states import GrantState, RevocationReason, VersionState
 from tenants.admin.filters import TenantFilter
 from tenants.admin.tenants import ENDING
 from tenants.models import Consumer, ConsumerToken, Offboarding, OffboardingStep, Tenant
+from tenants.states import SubjectKind
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from django.http import HttpRequest, HttpResponse
+
+    from keys.endings import Plan
 
 _REFRESH_SECONDS = 3
 
@@ -42,6 +48,7 @@ class ChooseForm(forms.Form):
 class ConfirmForm(ChooseForm):
     """The second step repeats the first, hidden, and asks for the slug."""
 
+    digest = forms.CharField(required=False, widget=forms.HiddenInput)
     confirmation = forms.CharField(
         required=False,
         label="Type the tenant's slug",
@@ -58,8 +65,8 @@ class ConfirmForm(ChooseForm):
 class OffboardingAdmin(StaffAdmin):
     """Every offboarding with its progress."""
 
-    list_display = ("tenant", "reason", "state", "percent", "created_at", "finished_at")
-    list_filter = (TenantFilter, "state")
+    list_display = ("tenant", "subject_kind", "reason", "state", "percent", "created_at", "finished_at")
+    list_filter = (TenantFilter, "subject_kind", "state")
     list_select_related = ("tenant",)
     ordering = ("-created_at",)
     change_form_template = "admin/staff/offboarding.html"
@@ -88,7 +95,7 @@ class OffboardingAdmin(StaffAdmin):
 
     def start(self, request: HttpRequest) -> HttpResponse:
         """The point of no return, when the confirmation is right; else the review again."""
-        form = ConfirmForm(request.POST)
+        form = ConfirmForm(request.POST.copy())
         if not form.is_valid():
             first = ChooseForm(request.POST)
             first.is_valid()
@@ -106,7 +113,12 @@ class OffboardingAdmin(StaffAdmin):
         return HttpResponseRedirect(self.url("change", run.pk))
 
     def review(self, request: HttpRequest, form: forms.Form, tenant: Tenant) -> HttpResponse:
-        """What would end, and the confirmation."""
+        """What would end and for whom, and the confirmation. The form carries the digest of what is on the screen."""
+        plan: Plan = self.run(request, tenant.id, lambda _actor: _read_plan(tenant.id))
+        if form.is_bound:
+            form.data["digest"] = plan.digest  # type: ignore[index]  # a copy that `start` made
+        else:
+            form.initial["digest"] = plan.digest
         says = (
             "This is the point of no return. From the commit on every use of this tenant's keys is refused; a "
             "worker then revokes everything here and at the providers, and destroys the tenant's data keys."
@@ -119,7 +131,12 @@ class OffboardingAdmin(StaffAdmin):
             submit=f"Start the offboarding of {tenant.slug}",
             says=says,
             danger=True,
-            facts=[("Slug", tenant.slug), ("State", tenant.state.capitalize()), *count_plan(tenant)],
+            facts=[
+                ("Slug", tenant.slug),
+                ("State", tenant.state.capitalize()),
+                *count_plan(tenant),
+                *word_plan(plan),
+            ],
         )
 
     def change_view(
@@ -143,9 +160,9 @@ class OffboardingAdmin(StaffAdmin):
             "residuals": [step for step in steps if step.state == OffboardingStep.State.RESIDUAL],
             "refresh_seconds": _REFRESH_SECONDS if running else 0,
         }
-        return self.show(
-            request, "admin/staff/offboarding.html", title=f"Offboarding of {run.tenant}", obj=run, **context
-        )
+        of = "of" if run.subject_kind == SubjectKind.TENANT else f"of a {run.subject_kind} of"
+        title = f"Offboarding {of} {run.tenant}"
+        return self.show(request, "admin/staff/offboarding.html", title=title, obj=run, **context)
 
 
 def count_plan(tenant: Tenant) -> list[tuple[str, Any]]:
@@ -163,6 +180,23 @@ def count_plan(tenant: Tenant) -> list[tuple[str, Any]]:
         ("Consumers to end", f"{consumers.count()}, with {tokens.count()} live tokens"),
         ("Then", "The tenant's data keys and ciphertext are destroyed. Metadata and the record stay."),
     ]
+
+
+def word_plan(plan: Plan) -> list[tuple[str, Any]]:
+    """Who breaks, what providers cannot do, and what nobody brings back."""
+    busy = [f"{each.name}: {each.week} uses in 7 days, {each.month} in 30" for each in plan.consumers if each.month]
+    left = [f"{each.provider}: {each.credentials}. {each.instruction}" for each in plan.upstream if not each.possible]
+    return [
+        ("Will be refused", "; ".join(busy[:10]) or "No consumer has used a key in 30 days."),
+        ("Left to people at providers", " ".join(left) or "Nothing that is known before."),
+        ("Point of no return", plan.point_of_no_return),
+        ("Cannot be undone", " ".join(plan.permanent)),
+    ]
+
+
+def _read_plan(tenant_id: UUID) -> Plan:
+    with binding.reading():
+        return endings.plan_of(SubjectKind.TENANT, tenant_id)
 
 
 def _never(_values: dict[str, Any]) -> HttpResponse:

@@ -23,12 +23,12 @@ if TYPE_CHECKING:
 class FindingBody(serializers.Serializer[Any]):
     """One finding. `evidence` depends on its kind; `accepted_until` when somebody left it as it is for a while."""
 
-    key = serializers.UUIDField()
+    key = serializers.UUIDField(allow_null=True, help_text="Null for what is about drills.")
     kind = serializers.ChoiceField(choices=[word.value for word in Kind])
     severity = serializers.ChoiceField(choices=[word.name.lower() for word in Severity])
     remedy = serializers.ChoiceField(choices=[word.value for word in Remedy])
     evidence = serializers.DictField()
-    owner = serializers.UUIDField()
+    owner = serializers.UUIDField(allow_null=True)
     accepted_until = serializers.DateTimeField(allow_null=True)
 
 
@@ -59,7 +59,8 @@ class Findings(PortalView):
 
     @describe("findings_list", answer=FindingBody(many=True))
     def get(self, request: Request, tenant: str) -> Response:
-        return Response(FindingBody([_shown(found) for found in posture.list_found()], many=True).data)
+        found = [*map(_shown_drill, posture.list_drill_findings()), *map(_shown, posture.list_found())]
+        return Response(FindingBody(found, many=True).data)
 
 
 class FindingAccept(PortalView):
@@ -97,4 +98,17 @@ def _shown(found: posture.Found) -> dict[str, Any]:
         "evidence": finding.evidence,
         "owner": found.key.owner_id,
         "accepted_until": found.accepted.expires_at if found.accepted else None,
+    }
+
+
+def _shown_drill(found: posture.DrillFound) -> dict[str, Any]:
+    finding = found.finding
+    return {
+        "key": None,
+        "kind": finding.kind.value,
+        "severity": finding.severity.name.lower(),
+        "remedy": finding.remedy.value,
+        "evidence": finding.evidence,
+        "owner": None,
+        "accepted_until": None,
     }

@@ -37,6 +37,7 @@ class RulesBody(serializers.Serializer[Any]):
     max_drain_hours = _number("max_drain_hours")
     dormant_days = _number("dormant_days")
     proof_days = _number("proof_days")
+    recertify_days = _number("recertify_days")
     reminder_days = serializers.ListField(
         child=serializers.IntegerField(min_value=1, max_value=365), required=False, min_length=1, max_length=10
     )

@@ -35,6 +35,7 @@ class KeyBody(serializers.ModelSerializer[Key]):
     provider = serializers.SlugRelatedField[Provider](slug_field="slug", read_only=True)
     owner = serializers.UUIDField(source="owner_id")
     backup_owner = serializers.UUIDField(source="backup_owner_id", allow_null=True)
+    project = serializers.UUIDField(source="project_id", allow_null=True)
 
     class Meta:
         model = Key
@@ -50,6 +51,7 @@ class KeyBody(serializers.ModelSerializer[Key]):
             "purpose",
             "owner",
             "backup_owner",
+            "project",
             "ends_on",
             "scopes",
             "state",
@@ -122,6 +124,7 @@ class RegisterKeyBody(serializers.Serializer[Any]):
     endpoint = serializers.CharField(max_length=300, required=False, default="", allow_blank=True)
     parameters = serializers.DictField(child=serializers.CharField(allow_blank=True, max_length=300), default=dict)
     justification = serializers.CharField(max_length=500, required=False, default="", allow_blank=True)
+    project = serializers.CharField(max_length=60, required=False, default="", allow_blank=True)
     secret = serializers.CharField(max_length=MAX_SECRET, trim_whitespace=False, write_only=True)
 
 
@@ -138,6 +141,18 @@ class RotateBody(serializers.Serializer[Any]):
 
     secret = serializers.CharField(max_length=MAX_SECRET, trim_whitespace=False, write_only=True)
     drain_hours = serializers.IntegerField(min_value=0, max_value=720)
+    accept_excess = serializers.BooleanField(default=False)
+    note = serializers.CharField(max_length=500, required=False, default="", allow_blank=True)
+
+
+class RotateAssistedBody(serializers.Serializer[Any]):
+    """A rotation whose successor the provider makes. `replaces`: the version that the caller takes for current.
+
+    Sent again with the same `replaces`, it is refused when it was done: the same request twice is one rotation.
+    """
+
+    drain_hours = serializers.IntegerField(min_value=0, max_value=720)
+    replaces = serializers.IntegerField(min_value=1, max_value=2**31 - 1, required=False, allow_null=True)
     accept_excess = serializers.BooleanField(default=False)
     note = serializers.CharField(max_length=500, required=False, default="", allow_blank=True)
 
@@ -162,7 +177,13 @@ class HandOverBody(NoteBody):
     backup_owner = serializers.CharField(max_length=60)
 
 
-class CompromiseBody(NoteBody):
+class QuarantineBody(NoteBody):
+    """What is known; uses from `suspected_since` on are looked at, without it from now."""
+
+    suspected_since = serializers.DateTimeField(required=False, allow_null=True)
+
+
+class CompromiseBody(QuarantineBody):
     """Why the key counts as exposed."""
 
     reason = serializers.CharField(max_length=40, default="key_compromise")

@@ -16,6 +16,7 @@ from byok_portal.boundary.schema_api import describe
 from byok_portal.boundary.secrets import Secret
 from byok_portal.errors import PortalError
 from keys.api import serializers as bodies
+from keys.canaries import PROCESS_HEADER, name_process
 from keys.selectors import end_of
 from keys.services import introspection, uses
 from keys.states import Delivery, Environment
@@ -56,9 +57,10 @@ class KeyUse(PortalView):
             environment=Environment(environment) if environment else None,
             version=asked.get("version"),
         )
-        if not answer.decision.allowed:
-            return denial(request, answer)
-        return _no_store(Response(used(answer)))
+        response = _no_store(Response(used(answer))) if answer.decision.allowed else denial(request, answer)
+        if answer.is_canary:
+            response[PROCESS_HEADER] = name_process()
+        return response
 
 
 class Passthrough(BaseParser):

@@ -13,12 +13,12 @@ from byok_portal.boundary.secrets import Secret
 from byok_portal.errors import NotFound
 from keys import selectors
 from keys.api import serializers as bodies
-from keys.services import grants, lifecycle, offboarding, ownership, registration, rotation
+from keys.api.offboardings import RunDetailBody, run_answer
+from keys.services import grants, leaving, lifecycle, ownership, registration, rotation
 from keys.services.drafts import KeyDraft
 from tenants import selectors as tenants
-from tenants.api.serializers import ConsumerBody, OffboardingBody, OffboardingStepBody, ReasonBody
+from tenants.api.serializers import ConsumerBody, EndConsumerBody, ReasonBody
 from tenants.api.views import parse
-from tenants.models import OffboardingStep
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,7 +29,6 @@ if TYPE_CHECKING:
     from keys.models import Key
 
 PROBES = (*WRITES, 502)
-MAX_STEPS = 1000
 
 
 class Providers(PortalView):
@@ -169,7 +168,6 @@ KeyActivate = _change("key_activate", lifecycle.activate, bodies.ActivateBody)
 KeySuspend = _change("key_suspend", lifecycle.suspend, bodies.NoteBody)
 KeyResume = _change("key_resume", lifecycle.resume, bodies.NoteBody)
 KeyRevoke = _change("key_revoke", lifecycle.revoke, ReasonBody)
-KeyCompromise = _change("key_compromise", lifecycle.compromise, bodies.CompromiseBody)
 KeyHandOver = _change("key_hand_over", ownership.hand_over, bodies.HandOverBody)
 
 
@@ -226,35 +224,21 @@ class GrantEnd(PortalView):
 class ConsumerEnd(PortalView):
     """End a consumer: its tokens and all its grants."""
 
-    @describe("consumer_end", request=ReasonBody, answer=ConsumerBody, problems=WRITES)
+    @describe("consumer_end", request=EndConsumerBody, answer=ConsumerBody, problems=WRITES)
     def post(self, request: Request, tenant: str, consumer: str) -> Response:
-        reason = parse(ReasonBody, request)["reason"]
+        values = parse(EndConsumerBody, request)
         found = self.read(tenants.get_consumer, consumer)
-        return Response(ConsumerBody(grants.end_consumer(actor=self.actor, consumer_id=found.id, reason=reason)).data)
+        return Response(ConsumerBody(leaving.end_consumer(actor=self.actor, consumer_id=found.id, **values)).data)
 
 
 class OffboardingDetail(PortalView):
-    """The offboarding of the tenant: its steps, times and what could not be done upstream."""
+    """The offboarding of the tenant itself: its steps, times and what could not be done upstream."""
 
     reads = Permission.TENANT_READ
 
-    @describe("offboarding", answer=OffboardingBody)
+    @describe("offboarding", answer=RunDetailBody)
     def get(self, request: Request, tenant: str) -> Response:
         found = tenants.find_offboarding()
         if found is None:
             raise NotFound
-        counts = offboarding.progress_of(found)
-        steps = OffboardingStep.objects.filter(offboarding_id=found.id).order_by("position")[:MAX_STEPS]
-        return Response(
-            {
-                "id": found.id,
-                "state": found.state,
-                "reason": found.reason,
-                "created_at": found.created_at,
-                "finished_at": found.finished_at,
-                "done": counts.done,
-                "residual": counts.residual,
-                "total": counts.total,
-                "steps": OffboardingStepBody(steps, many=True).data,
-            }
-        )
+        return Response(run_answer(found))

@@ -5,6 +5,8 @@ Plaintext is in none of them. Ciphertext is in `Material` alone, a table that th
 
 from __future__ import annotations
 
+from keys.models.campaigns import Campaign, CampaignItem, Confirmation
+from keys.models.drills import Drill, DrillSchedule
 from keys.models.findings import Acceptance
 from keys.models.grants import Grant, RateWindow
 from keys.models.handovers import HandOver
@@ -18,14 +20,23 @@ from keys.models.identity import (
     TenantKey,
     UpstreamStatus,
 )
+from keys.models.incidents import Incident, IncidentTask
 from keys.models.policies import AppliedPolicy, PlatformPolicy, PolicyEdition
+from keys.models.successions import Succession
 
 __all__ = [
     "Acceptance",
     "AppliedPolicy",
+    "Campaign",
+    "CampaignItem",
+    "Confirmation",
+    "Drill",
+    "DrillSchedule",
     "Exposure",
     "Grant",
     "HandOver",
+    "Incident",
+    "IncidentTask",
     "Key",
     "KeyVersion",
     "Material",
@@ -34,6 +45,7 @@ __all__ = [
     "Proof",
     "Provider",
     "RateWindow",
+    "Succession",
     "TenantKey",
     "UpstreamStatus",
 ]

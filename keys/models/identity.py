@@ -107,6 +107,7 @@ class Key(TenantModel):
         settings.AUTH_USER_MODEL, on_delete=models.PROTECT, db_constraint=False, related_name="+", null=True
     )
     ends_on = models.DateField()
+    project = tenant_link("tenants.Project", null=True)
     scopes = ArrayField(models.CharField(max_length=60))
     justification = models.CharField(max_length=500, blank=True, help_text="Why critical scopes are needed.")
     state = models.CharField(max_length=12, choices=choices_of(KeyState), default=KeyState.PENDING)
@@ -121,6 +122,12 @@ class Key(TenantModel):
     rotation_due_at = models.DateTimeField(
         null=True, blank=True, help_text="When its policy wants another version; kept with every change of either."
     )
+    recertify_due_at = models.DateTimeField(
+        null=True, blank=True, help_text="When its policy wants an owner to confirm it again; kept as the one above."
+    )
+    is_canary = models.BooleanField(
+        default=False, db_default=False, help_text="Nobody has a reason to use it: any use outside a drill is an alarm."
+    )
     ended_at = models.DateTimeField(null=True, blank=True)
 
     class Meta:
@@ -134,10 +141,18 @@ class Key(TenantModel):
         ]
         indexes: ClassVar = [
             models.Index(fields=["tenant", "-created_at", "-id"], name="keys_key_recent"),
+            models.Index(
+                fields=["tenant", "project"], condition=models.Q(project__isnull=False), name="keys_key_project"
+            ),
             # What the clock asks for every minute, over all tenants.
             models.Index(fields=["suspends_at"], condition=models.Q(state="active"), name="keys_key_suspends"),
             models.Index(
                 fields=["ends_on"], condition=models.Q(state__in=["active", "suspended"]), name="keys_key_ends"
+            ),
+            models.Index(
+                fields=["recertify_due_at"],
+                condition=models.Q(state__in=["active", "suspended"]),
+                name="keys_key_recertify",
             ),
         ]
 

@@ -39,24 +39,35 @@ OFFERS: Final = (
     Offer("prove", _("Prove again"), "refresh-cw", _P.KEY_PROVE, _OPEN),
     Offer("suspend", _("Suspend"), "pause", _P.KEY_SUSPEND, frozenset({KeyState.ACTIVE})),
     Offer("hand-over", _("Hand over"), "users", _P.KEY_HAND_OVER, _OPEN),
+    Offer("recertify", _("Confirm"), "clipboard-check", _P.KEY_CONFIRM, _LIVE),
+    Offer("canary", _("Canary flag"), "siren", _P.DRILL_RUN, _LIVE),
+    Offer("key-project", _("Set project"), "folder", _P.PROJECT_EDIT, _OPEN),
     Offer("withdraw", _("Withdraw"), "undo-2", _P.KEY_WITHDRAW, frozenset({KeyState.PENDING}), danger=True),
     Offer("revoke", _("Revoke"), "ban", _P.KEY_REVOKE, _OPEN, danger=True),
     Offer(
         "compromise",
-        _("Report as compromised"),
+        _("Report an exposure"),
         "flame",
         _P.KEY_COMPROMISE,
         _OPEN | {KeyState.REVOKED},
         danger=True,
     ),
+    Offer("quarantine", _("Quarantine"), "flame", _P.KEY_SUSPEND, _LIVE, danger=True),
 )
 _PRIMARY: Final = ("activate", "rotate", "resume")
+_NOT_IN_QUARANTINE: Final = ("resume", "quarantine")
+_EXPOSURE: Final = ("compromise", "quarantine")
 
 
 def list_actions(
-    key: Key, draining: KeyVersion | None, *, slug: str, permits: Callable[[Permission], bool]
+    key: Key,
+    draining: KeyVersion | None,
+    *,
+    slug: str,
+    permits: Callable[[Permission], bool],
+    quarantined: bool = False,
 ) -> list[dict[str, Any]]:
-    """The menu of a key."""
+    """The menu of a key. Out of a quarantine leads a rotation, or the end of its incident, and no resuming."""
     found = [
         {
             "name": offer.name,
@@ -66,7 +77,8 @@ def list_actions(
             "url": reverse(f"keys:{offer.name}", args=[slug, key.slug]),
         }
         for offer in OFFERS
-        if (key.state in offer.states or (offer.name == "rotate" and waits_for_rotation(key)))
+        if (key.state in offer.states or (offer.name == "rotate" and (waits_for_rotation(key) or quarantined)))
+        and not (quarantined and offer.name in _NOT_IN_QUARANTINE)
         and permits(offer.permission)
         and not (offer.name == "rotate" and draining)
     ]
@@ -108,3 +120,9 @@ def split_primary(found: list[dict[str, Any]]) -> tuple[dict[str, Any] | None, l
     """The change that the page puts forward, and the rest for its menu."""
     primary = next((each for each in found if each["name"] in (*_PRIMARY, "finish")), None)
     return primary, [each for each in found if each is not primary]
+
+
+def split_exposure(found: list[dict[str, Any]]) -> tuple[dict[str, Any] | None, list[dict[str, Any]]]:
+    """What reports an exposure stands beside the menu, a click away; the strongest that the person may."""
+    chosen = next((each for each in found if each["name"] in _EXPOSURE), None)
+    return chosen, [each for each in found if each["name"] not in _EXPOSURE]

@@ -13,9 +13,11 @@ from audit.selectors import list_uses
 from byok_portal.boundary.pages import TenantPage
 from byok_portal.boundary.permissions import Permission
 from keys import rulebook, selectors, usage
-from keys.pages import actions, overdue, presentation
+from keys.models import Exposure
+from keys.pages import actions, assisted, overdue, presentation
 from keys.pages.draining import list_standings
 from keys.pages.evidence import word_evidence, word_method
+from keys.services import response
 from keys.services.catalogue import entry_of
 from keys.states import ClockReason, Custody, GrantState, KeyState
 
@@ -23,7 +25,7 @@ if TYPE_CHECKING:
     from django.http import HttpRequest, HttpResponse
 
     from keys.catalogue import ProviderEntry
-    from keys.models import Grant, Key, KeyVersion, Proof
+    from keys.models import Grant, Incident, Key, KeyVersion, Proof
 
 USES: Final = 10
 MOST: Final = 100
@@ -45,10 +47,15 @@ class DetailPage(TenantPage):
         found = selectors.get_key(key)
         entry, slug = entry_of(found.provider), self.place.slug
         versions = list(selectors.list_versions(found.id)[:MOST])
-        newest, draining = (versions[0] if versions else None), selectors.find_draining(found.id)
+        # A successor that came to nothing is newer than the current version.
+        newest = selectors.find_current(found.id) or (versions[0] if versions else None)
+        draining = selectors.find_draining(found.id)
         status, label = presentation.state_of(found, newest, draining)
         proof = selectors.find_proof(found.id)
-        primary, rest = actions.split_primary(actions.list_actions(found, draining, slug=slug, permits=self.permits))
+        incident, quarantined = response.find_open(found.id), response.is_quarantined(found.id)
+        offers = actions.list_actions(found, draining, slug=slug, permits=self.permits, quarantined=quarantined)
+        expose, offers = actions.split_exposure(offers)
+        primary, rest = actions.split_primary(offers)
         context = {
             "crumbs": [(_("Keys"), reverse("keys:list", args=[slug])), (found.name, "")],
             "key": presentation.key_of(found, newest, slug=slug),
@@ -57,7 +64,13 @@ class DetailPage(TenantPage):
             "risk": presentation.risk_of(entry, found.scopes),
             "primary": primary,
             "actions": rest,
-            "notices": [*self._overdue(found, draining), *_notices(found, proof)],
+            "expose": expose,
+            "notices": [
+                *self._incident(incident),
+                *self._overdue(found, draining),
+                *self._unconfirmed(found),
+                *_notices(found, proof),
+            ],
             "due": presentation.due_of(found, newest, draining),
             "policy_url": reverse("keys:key-policy", args=[slug, found.slug]),
             "proof": self._proof(found, proof, entry),
@@ -71,6 +84,16 @@ class DetailPage(TenantPage):
         }
         return self.render("keys/detail.html", context)
 
+    def _incident(self, incident: Incident | None) -> list[dict[str, str]]:
+        """The incident that is at work, and where it is answered."""
+        if incident is None:
+            return []
+        words = _("Declared compromised."), _("Strangers may know this credential.")
+        title = words[incident.exposure == Exposure.SUSPECTED]
+        url = reverse("keys:incident", args=[self.place.slug, incident.id])
+        text = _("An incident is at work: what it touches, and what is left to do.")
+        return [{"level": "bad", "title": title, "text": text, "url": url, "action": _("Open the incident")}]
+
     def _overdue(self, key: Key, draining: KeyVersion | None) -> list[dict[str, str]]:
         """What follows from being overdue, with the one click that remedies it."""
         if key.state in selectors.ENDED_KEYS:
@@ -78,6 +101,14 @@ class DetailPage(TenantPage):
         offers = actions.list_actions(key, draining, slug=self.place.slug, permits=self.permits)
         remedy = next((each for each in offers if each["name"] in ("rotate", "finish")), None)
         return overdue.list_notices(key, remedy)
+
+    def _unconfirmed(self, key: Key) -> list[dict[str, str]]:
+        """What follows from no owner having confirmed it, with the answer for whoever may give it."""
+        if key.state in selectors.ENDED_KEYS:
+            return []
+        mine = self.permits(Permission.KEY_CONFIRM) and self.actor.id in (key.owner_id, key.backup_owner_id)
+        url = reverse("keys:recertify", args=[self.place.slug, key.slug])
+        return overdue.list_unconfirmed(key, url if mine else "")
 
     def _proof(self, key: Key, proof: Proof | None, entry: ProviderEntry) -> dict[str, Any]:
         may_prove = key.state not in selectors.ENDED_KEYS and self.permits(Permission.KEY_PROVE)
@@ -156,7 +187,11 @@ def _notices(key: Key, proof: Proof | None) -> list[dict[str, str]]:
     if key.state == KeyState.PENDING:
         text = _("An owner or approver activates it after looking at the proof.")
         notices.append({"level": "info", "title": _("Nothing can use this key yet."), "text": text})
-    if key.state == KeyState.SUSPENDED and key.suspends_for != ClockReason.OVERDUE:
+    if key.is_canary:
+        text = _("Nobody has a reason to use it: any use outside a drill calls its owners and the tenant's.")
+        notices.append({"level": "info", "title": _("This is a canary key."), "text": text})
+    by_clock = (ClockReason.OVERDUE, ClockReason.NOT_RECERTIFIED)
+    if key.state == KeyState.SUSPENDED and key.suspends_for not in by_clock:
         notices.append(
             {
                 "level": "warn",
@@ -202,9 +237,11 @@ def _facts(key: Key, newest: KeyVersion | None) -> list[tuple[str, Any]]:
         (_("Owner"), str(key.owner)),
         (_("Backup owner"), str(key.backup_owner or _("Nobody: name one"))),
         (_("Purpose"), key.purpose),
+        (_("Project"), str(key.project or "")),
         (_("Justification"), key.justification),
         (_("Endpoint"), key.endpoint),
         *_parameters(key),
+        (_("Rotation"), assisted.word_way(key)),
         (_("Custody"), _CUSTODY[Custody(key.custody)]),
         (_("End date"), key.ends_on),
         (_("Credential ends"), newest.expires_at if newest else None),

@@ -5,15 +5,14 @@ from __future__ import annotations
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar
 
-from django.contrib import messages
 from django.forms import Form
-from django.shortcuts import redirect
 from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy, ngettext
 
 from byok_portal import errors
 from byok_portal.boundary import binding
+from byok_portal.boundary.asking import AskingPage
 from byok_portal.ui.wording import word_distance
 from keys import selectors, usage
 from keys.pages import changes
@@ -22,9 +21,9 @@ from keys.services import draining
 from keys.usage import Standing
 
 if TYPE_CHECKING:
-    from django.http import HttpRequest, HttpResponse, QueryDict
+    from django.http import QueryDict
 
-    from keys.models import Key, KeyVersion
+    from keys.models import KeyVersion
 
 _STANDINGS = {
     Standing.STILL: gettext_lazy("still uses it, last %(when)s"),
@@ -47,66 +46,35 @@ def list_standings(version: KeyVersion) -> list[dict[str, str]]:
     ]
 
 
-class DrainPage(changes.KeyPage):
-    """Base of the changes of a draining version: says what will happen and to whom, asks, calls, goes back."""
+class DrainPage(changes.KeyPage, AskingPage["KeyVersion"]):
+    """Base of the changes of a draining version: says where each of its consumers is."""
 
-    danger: ClassVar[bool] = False
-    verb: ClassVar[Any]
-    title: ClassVar[Any]
-    done: ClassVar[Any]
-
-    def form_for(self, version: KeyVersion, data: QueryDict | None = None) -> Form:
-        """What is asked."""
-        raise NotImplementedError
-
-    def call(self, key: Key, number: int, form: Form) -> object:
-        """The operation."""
-        raise NotImplementedError
-
-    def effects(self, key: Key, version: KeyVersion) -> list[tuple[str, str]]:
-        """(level, text) of what will happen."""
-        raise NotImplementedError
-
-    def get(self, request: HttpRequest, key: str, number: int) -> HttpResponse:  # Django's signature
-        """What will happen."""
-        found = self.load(key)
+    def find(self, **where: Any) -> KeyVersion:
+        key = self.load(where["key"])
+        # Small enough for the column, whatever the address says.
         with binding.reading():
-            version = _get_version(found, number)
-            form = self.form_for(version)
-        return self._answer(found, version, form)
+            version = selectors.list_versions(key.id).filter(number=min(where["number"], 2**31 - 1)).first()
+        if version is None:
+            raise errors.NotFound
+        version.key = key
+        return version
 
-    def post(self, request: HttpRequest, key: str, number: int) -> HttpResponse:
-        """Make the change, or show the form again with what was wrong."""
-        found = self.load(key)
-        with binding.reading():
-            version = _get_version(found, number)
-            form = self.form_for(version, request.POST)
-        if not form.is_valid():
-            return self._answer(found, version, form, status=422)
-        if self.attempt(form, lambda: self.call(found, version.number, form)) is None:
-            return self._answer(found, version, form, status=self.status)
-        messages.success(request, self.done % {"number": version.number, "name": found.name})
-        return redirect(self.url_of(found))
+    def words(self, thing: KeyVersion) -> dict[str, Any]:
+        return {"number": thing.number, "name": thing.key.name}
 
-    def _answer(self, key: Key, version: KeyVersion, form: Form, *, status: int = 200) -> HttpResponse:
-        names = {"number": version.number, "name": key.name}
-        with binding.reading():
-            affected = list_standings(version)
-            effects = self.effects(key, version)
-        still = sum(each["standing"] == Standing.STILL for each in affected)
+    def back(self, thing: KeyVersion) -> str:
+        return self.url_of(thing.key)
+
+    def trail(self, thing: Any, last: str) -> list[tuple[str, str]]:
+        return super().trail(thing.key, last)
+
+    def affected(self, thing: KeyVersion) -> list[dict[str, str]]:
+        return list_standings(thing)
+
+    def lede(self, thing: KeyVersion) -> str:
+        still = sum(each["standing"] == Standing.STILL for each in list_standings(thing))
         lede = ngettext("%(n)d consumer still uses it.", "%(n)d consumers still use it.", still) % {"n": still}
-        context = {
-            "crumbs": self.trail(key, str(self.verb) % names),
-            "title": str(self.title) % names,
-            "lede": lede if still else _("No consumer that calls still uses it."),
-            "danger": self.danger,
-            "effects": [{"level": level, "text": text} for level, text in effects],
-            "affected": affected,
-            "form": form,
-            "submit_label": str(self.verb) % names,
-            "cancel_url": self.url_of(key),
-        }
-        return self.render("keys/confirm.html", context, status=status)
+        return lede if still else _("No consumer that calls still uses it.")
 
 
 class FinishPage(DrainPage):
@@ -118,16 +86,16 @@ class FinishPage(DrainPage):
     title: ClassVar[Any] = gettext_lazy("End version %(number)s of %(name)s")
     done: ClassVar[Any] = gettext_lazy("Version %(number)s is revoked here. Its row says what the provider confirms.")
 
-    def form_for(self, version: KeyVersion, data: QueryDict | None = None) -> Form:
-        in_use = any(user.standing is Standing.STILL for user in usage.list_users(version))
+    def form_for(self, thing: KeyVersion, data: QueryDict | None = None) -> Form:
+        in_use = any(user.standing is Standing.STILL for user in usage.list_users(thing))
         return FinishForm(data) if in_use else Form(data)
 
-    def call(self, key: Key, number: int, form: Form) -> object:
+    def call(self, thing: KeyVersion, form: Form) -> object:
         values = {"force": form.cleaned_data.get("force", False), "note": form.cleaned_data.get("note", "")}
-        return draining.finish(actor=self.actor, key_id=key.id, number=number, **values)
+        return draining.finish(actor=self.actor, key_id=thing.key_id, number=thing.number, **values)
 
-    def effects(self, key: Key, version: KeyVersion) -> list[tuple[str, str]]:
-        names = {"number": version.number, "provider": key.provider.name}
+    def effects(self, thing: KeyVersion) -> list[tuple[str, str]]:
+        names = {"number": thing.number, "provider": thing.key.provider.name}
         return [
             ("danger", _("Version %(number)s is refused from now on.") % names),
             ("", _("%(provider)s is asked to end it; its row says what was confirmed.") % names),
@@ -144,18 +112,20 @@ class RollBackPage(DrainPage):
     title: ClassVar[Any] = gettext_lazy("Roll %(name)s back to version %(number)s")
     done: ClassVar[Any] = gettext_lazy("Version %(number)s of %(name)s is current again.")
 
-    def form_for(self, version: KeyVersion, data: QueryDict | None = None) -> Form:  # the base's signature
+    def form_for(self, thing: KeyVersion, data: QueryDict | None = None) -> Form:  # the base's signature
         return ReasonNoteForm(data)
 
-    def call(self, key: Key, number: int, form: Form) -> object:
-        return draining.roll_back(actor=self.actor, key_id=key.id, number=number, note=form.cleaned_data["note"])
+    def call(self, thing: KeyVersion, form: Form) -> object:
+        return draining.roll_back(
+            actor=self.actor, key_id=thing.key_id, number=thing.number, note=form.cleaned_data["note"]
+        )
 
-    def effects(self, key: Key, version: KeyVersion) -> list[tuple[str, str]]:
-        current = selectors.find_current(key.id)
+    def effects(self, thing: KeyVersion) -> list[tuple[str, str]]:
+        current = selectors.find_current(thing.key_id)
         names = {
-            "number": version.number,
+            "number": thing.number,
             "current": current.number if current else "-",
-            "provider": key.provider.name,
+            "provider": thing.key.provider.name,
         }
         return [
             ("ok", _("Version %(number)s is what consumers get from now on.") % names),
@@ -174,18 +144,18 @@ class BrownoutPage(DrainPage):
         "The brownout of version %(number)s is set. The key's page names whom it refuses."
     )
 
-    def form_for(self, version: KeyVersion, data: QueryDict | None = None) -> Form:  # the base's signature
+    def form_for(self, thing: KeyVersion, data: QueryDict | None = None) -> Form:  # the base's signature
         return BrownoutForm(data)
 
-    def call(self, key: Key, number: int, form: Form) -> object:
+    def call(self, thing: KeyVersion, form: Form) -> object:
         values = form.cleaned_data
         starts_at = timezone.now() + timedelta(minutes=values["delay"])
         return draining.brownout(
-            actor=self.actor, key_id=key.id, number=number, minutes=values["minutes"], starts_at=starts_at
+            actor=self.actor, key_id=thing.key_id, number=thing.number, minutes=values["minutes"], starts_at=starts_at
         )
 
-    def effects(self, key: Key, version: KeyVersion) -> list[tuple[str, str]]:  # the base's signature
-        number = {"number": version.number}
+    def effects(self, thing: KeyVersion) -> list[tuple[str, str]]:  # the base's signature
+        number = {"number": thing.number}
         return [
             ("danger", _("Uses that ask for version %(number)s are refused during these minutes.") % number),
             ("ok", _("Then it serves again by itself, with no job having to run.")),
@@ -201,19 +171,11 @@ class EndBrownoutPage(DrainPage):
     title: ClassVar[Any] = gettext_lazy("End the brownout of version %(number)s of %(name)s")
     done: ClassVar[Any] = gettext_lazy("Version %(number)s serves again.")
 
-    def form_for(self, version: KeyVersion, data: QueryDict | None = None) -> Form:  # the base's signature
+    def form_for(self, thing: KeyVersion, data: QueryDict | None = None) -> Form:  # the base's signature
         return Form(data)
 
-    def call(self, key: Key, number: int, form: Form) -> object:  # the base's signature
-        return draining.end_brownout(actor=self.actor, key_id=key.id, number=number)
+    def call(self, thing: KeyVersion, form: Form) -> object:  # the base's signature
+        return draining.end_brownout(actor=self.actor, key_id=thing.key_id, number=thing.number)
 
-    def effects(self, key: Key, version: KeyVersion) -> list[tuple[str, str]]:  # the base's signature
-        return [("ok", _("Version %(number)s is served again until its drain ends.") % {"number": version.number})]
-
-
-def _get_version(key: Key, number: int) -> KeyVersion:
-    # Small enough for the column, whatever the address says.
-    version = selectors.list_versions(key.id).filter(number=min(number, 2**31 - 1)).first()
-    if version is None:
-        raise errors.NotFound
-    return version
+    def effects(self, thing: KeyVersion) -> list[tuple[str, str]]:  # the base's signature
+        return [("ok", _("Version %(number)s is served again until its drain ends.") % {"number": thing.number})]

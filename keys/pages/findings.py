@@ -55,6 +55,26 @@ _WORDS: Final[dict[Kind, tuple[Any, Any]]] = {
         gettext_lazy("Shared by several consumers"),
         gettext_lazy("%(consumers)s consumers hold it: a leak cannot be told apart, and a revocation stops all."),
     ),
+    Kind.NOT_RECERTIFIED: (
+        gettext_lazy("No owner has confirmed it"),
+        gettext_lazy("Purpose, scopes and consumers were to be confirmed %(since)s."),
+    ),
+    Kind.LIVE_OUTSIDE_PRODUCTION: (
+        gettext_lazy("A live credential outside production"),
+        gettext_lazy("Its last proof shows the form of a live one. Rotate to a test-mode credential."),
+    ),
+    Kind.DRILL_OVERDUE: (
+        gettext_lazy("A scheduled drill was not run"),
+        gettext_lazy("The %(kind)s drill was due %(since)s."),
+    ),
+    Kind.DRILL_FAILED: (
+        gettext_lazy("The last drill failed"),
+        gettext_lazy("The %(kind)s drill failed %(since)s: %(code)s."),
+    ),
+    Kind.END_PASSED: (
+        gettext_lazy("What it was for has ended"),
+        gettext_lazy("The %(what)s ended %(since)s and the key still works. End it, or move the last day."),
+    ),
 }
 _SEVERITIES: Final = {
     Severity.CRITICAL: ("failed", gettext_lazy("Critical")),
@@ -69,6 +89,8 @@ _REMEDIES: Final[dict[Remedy, tuple[Any, str, Permission]]] = {
     Remedy.REVOKE: (gettext_lazy("Revoke"), "keys:revoke", Permission.KEY_REVOKE),
     Remedy.RIGHT_SIZE: (gettext_lazy("Right-size"), "keys:right-size", Permission.GRANT_END),
     Remedy.SPLIT: (gettext_lazy("See its grants"), "keys:detail", Permission.KEY_READ),
+    Remedy.CONFIRM: (gettext_lazy("Confirm"), "keys:recertify", Permission.KEY_CONFIRM),
+    Remedy.DRILL: (gettext_lazy("See the drills"), "keys:drills", Permission.KEY_READ),
 }
 
 
@@ -80,13 +102,23 @@ class ListPage(TenantPage):
 
     def get(self, request: HttpRequest) -> HttpResponse:  # Django's signature
         """What is found now; nothing is stored, so it is never old."""
-        rows = [self._row(found) for found in posture.list_found()]
+        rows = [*map(self._drill_row, posture.list_drill_findings()), *map(self._row, posture.list_found())]
         context = {
             "crumbs": [(_("Findings"), "")],
             "rows": [row for row in rows if not row["accepted_until"]],
             "accepted": [row for row in rows if row["accepted_until"]],
         }
         return self.render("keys/findings.html", context)
+
+    def _drill_row(self, found: posture.DrillFound) -> dict[str, Any]:
+        """Of no key, so the place of the key is the place where it is mended."""
+        finding, url = found.finding, reverse("keys:drills", args=[self.place.slug])
+        title, text = word(finding.kind, finding.evidence)
+        css, severity = _SEVERITIES[finding.severity]
+        shown = {"title": title, "text": text, "status": css, "severity": severity, "reason": ""}
+        act = {"remedy_label": _REMEDIES[finding.remedy][0], "remedy_url": url, "accept_url": ""}
+        about = {"key": _("Drills"), "key_url": url, "owner": _("Owners of the tenant"), "accepted_until": None}
+        return {**shown, **act, **about}
 
     def _row(self, found: posture.Found) -> dict[str, Any]:
         finding, key, slug = found.finding, found.key, self.place.slug

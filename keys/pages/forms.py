@@ -10,7 +10,7 @@ from django.utils.translation import gettext_lazy as _
 from byok_portal.boundary.secrets import Secret
 from keys.services.grants import MAX_GRANT_DAYS, MAX_RATE
 from keys.states import Environment, RevocationReason
-from tenants.pages.forms import ROLES
+from tenants.pages.forms import ROLES, list_project_choices
 from tenants.selectors import list_owner_candidates
 
 if TYPE_CHECKING:
@@ -94,10 +94,12 @@ class RegisterForm(forms.Form):
         widget=forms.DateInput(attrs={"type": "date"}, format="%Y-%m-%d"),
         help_text=_("Every key ends; at most three years ahead."),
     )
+    project = forms.ChoiceField(label=_("Project"), required=False, help_text=_("The key ends with it."))
 
     def __init__(self, entry: ProviderEntry, data: QueryDict | None = None, *, initial: Any = None) -> None:
         super().__init__(data, initial=initial)
         self.fields["owner"].choices = self.fields["backup_owner"].choices = list_people()  # type: ignore[attr-defined]
+        self.fields["project"].choices = list_project_choices()  # type: ignore[attr-defined]
         if entry.endpoint.kind == "customer":
             attrs = {"type": "url", "placeholder": entry.endpoint.placeholder, "inputmode": "url"}
             widget = forms.TextInput(attrs=attrs)

@@ -7,32 +7,28 @@ from typing import TYPE_CHECKING, Any, ClassVar, Final
 from django.contrib import messages
 from django.shortcuts import redirect
 from django.urls import reverse
-from django.utils import timezone
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
 
 from byok_portal.boundary import binding
-from byok_portal.boundary.pages import OperationPage
+from byok_portal.boundary.asking import AskingPage
 from byok_portal.boundary.permissions import Permission
 from byok_portal.ui.options import list_options
 from keys import selectors
-from keys.models import Grant
 from keys.pages import presentation
 from keys.pages.changes import KeyPage
 from keys.pages.forms import EndForm, GrantForm
 from keys.pages.picker import scope_of
 from keys.services import grants
 from keys.services.catalogue import entry_of
-from keys.states import Delivery, GrantState
-from tenants import selectors as tenants
+from keys.states import Delivery
 from tenants.models import Consumer
 
 if TYPE_CHECKING:
-    from uuid import UUID
+    from django.forms import Form
+    from django.http import HttpRequest, HttpResponse, QueryDict
 
-    from django.http import HttpRequest, HttpResponse
-
-    from keys.models import Key
+    from keys.models import Grant, Key
 
 MOST: Final = 500
 _DELIVERIES: Final = (
@@ -123,109 +119,44 @@ def _draft(form: GrantForm) -> grants.GrantDraft:
     )
 
 
-class EndPage(KeyPage):
+class EndPage(KeyPage, AskingPage["Grant"]):
     """Ends a grant."""
 
     operation: ClassVar[str] = "grant.end"
+    danger: ClassVar[bool] = True
+    verb: ClassVar[Any] = gettext_lazy("End grant")
+    title: ClassVar[Any] = gettext_lazy("End the grant of %(consumer)s on %(key)s")
+    done: ClassVar[Any] = gettext_lazy("%(consumer)s may no longer use %(key)s.")
 
-    def get(self, request: HttpRequest, key: str, grant: UUID) -> HttpResponse:  # Django's
-        """Whose grant, and what stops."""
-        found = self.load(key)
-        return self._answer(found, self._grant(found, grant), EndForm())
-
-    def post(self, request: HttpRequest, key: str, grant: UUID) -> HttpResponse:
-        """End it at once."""
-        found, form = self.load(key), EndForm(request.POST)
-        row = self._grant(found, grant)
-        if not form.is_valid():
-            return self._answer(found, row, form, status=422)
-        reason = form.cleaned_data["reason"]
-        done = self.attempt(form, lambda: grants.end(actor=self.actor, key_id=found.id, grant_id=row.id, reason=reason))
-        if done is None:
-            return self._answer(found, row, form, status=self.status)
-        names = {"consumer": row.consumer.name, "key": found.name}
-        messages.success(request, _("%(consumer)s may no longer use %(key)s.") % names)
-        return redirect(self.url_of(found))
-
-    def _grant(self, key: Key, grant_id: UUID) -> Grant:
+    def find(self, **where: Any) -> Grant:
+        key = self.load(where["key"])
         with binding.reading():
-            return selectors.get_grant(key.id, grant_id)
+            grant = selectors.get_grant(key.id, where["grant"])
+        grant.key = key
+        return grant
 
-    def _answer(self, key: Key, grant: Grant, form: EndForm, *, status: int = 200) -> HttpResponse:
-        names = {"consumer": grant.consumer.name, "key": key.name}
-        affected = {"name": grant.consumer.name, "kind": grant.consumer.get_kind_display()}
-        context = {
-            "crumbs": self.trail(key, _("End grant")),
-            "title": _("End the grant of %(consumer)s on %(key)s") % names,
-            "danger": True,
-            "effects": [
-                {"level": "danger", "text": _("Its uses of this key are refused from now on.")},
-                {"level": "ok", "text": _("The key, other grants and the consumer's tokens stay.")},
-            ],
-            "affected": [{**affected, "note": presentation.word_scopes(grant.scopes)}],
-            "form": form,
-            "submit_label": _("End grant"),
-            "cancel_url": self.url_of(key),
-        }
-        return self.render("keys/confirm.html", context, status=status)
+    def form_for(self, thing: Grant, data: QueryDict | None = None) -> Form:
+        return EndForm(data)
 
-
-class EndConsumerPage(OperationPage):
-    """Ends a consumer with its tokens and grants."""
-
-    operation: ClassVar[str] = "consumer.end"
-    section: ClassVar[str] = "consumers"
-
-    def get(self, request: HttpRequest, consumer: str) -> HttpResponse:  # Django's signature
-        """What it loses."""
-        return self._answer(self._load(consumer), EndForm())
-
-    def post(self, request: HttpRequest, consumer: str) -> HttpResponse:
-        """End it at once."""
-        return self._end(request, self._load(consumer), EndForm(request.POST))
-
-    def _end(self, request: HttpRequest, found: Consumer, form: EndForm) -> HttpResponse:
-        if not form.is_valid():
-            return self._answer(found, form, status=422)
+    def call(self, thing: Grant, form: Form) -> object:
         reason = form.cleaned_data["reason"]
-        done = self.attempt(form, lambda: grants.end_consumer(actor=self.actor, consumer_id=found.id, reason=reason))
-        if done is None:
-            return self._answer(found, form, status=self.status)
-        messages.success(request, _("%(name)s has ended.") % {"name": found.name})
-        return redirect(self._url(found))
+        return grants.end(actor=self.actor, key_id=thing.key_id, grant_id=thing.id, reason=reason)
 
-    def _load(self, reference: str) -> Consumer:
-        with binding.reading():
-            return tenants.get_consumer(reference)
+    def words(self, thing: Grant) -> dict[str, Any]:
+        return {"consumer": thing.consumer.name, "key": thing.key.name}
 
-    def _url(self, consumer: Consumer) -> str:
-        return reverse("tenants:consumer", args=[self.place.slug, consumer.slug])
+    def effects(self, thing: Grant) -> list[tuple[str, str]]:
+        return [
+            ("danger", _("Its uses of this key are refused from now on.")),
+            ("ok", _("The key, other grants and the consumer's tokens stay.")),
+        ]
 
-    def _answer(self, consumer: Consumer, form: EndForm, *, status: int = 200) -> HttpResponse:
-        back = reverse("tenants:consumers", args=[self.place.slug])
-        context: dict[str, Any] = {
-            "crumbs": [(_("Consumers"), back), (consumer.name, self._url(consumer)), (_("End"), "")],
-            "title": _("End %(name)s") % {"name": consumer.name},
-            "lede": _("This cannot be undone; register it anew if it comes back."),
-            "danger": True,
-            "effects": [
-                {"level": "danger", "text": _("All its tokens are refused from now on.")},
-                {"level": "danger", "text": _("All its grants end.")},
-                {"level": "ok", "text": _("The keys and their credentials stay; the history too.")},
-            ],
-            "affected": _keys_of(consumer),
-            "form": form,
-            "submit_label": _("End consumer"),
-            "cancel_url": self._url(consumer),
-        }
-        return self.render("keys/confirm.html", context, status=status)
+    def affected(self, thing: Grant) -> list[dict[str, str]]:
+        kind, note = thing.consumer.get_kind_display(), presentation.word_scopes(thing.scopes)
+        return [{"name": thing.consumer.name, "kind": kind, "note": note}]
 
+    def back(self, thing: Grant) -> str:
+        return self.url_of(thing.key)
 
-def _keys_of(consumer: Consumer) -> list[dict[str, str]]:
-    live = Grant.objects.filter(consumer_id=consumer.id, state=GrantState.ACTIVE, expires_at__gt=timezone.now())
-    with binding.reading():
-        rows = list(live.select_related("key__provider")[:50])
-    return [
-        {"name": row.key.name, "kind": row.key.provider.name, "note": presentation.word_scopes(row.scopes)}
-        for row in rows
-    ]
+    def trail(self, thing: Any, last: str) -> list[tuple[str, str]]:
+        return super().trail(thing.key, last)

@@ -1,4 +1,4 @@
-"""The pages that prove, activate, suspend, resume, revoke, withdraw a key or report it as compromised."""
+"""The pages that prove, activate, suspend, resume, revoke or withdraw a key."""
 
 from __future__ import annotations
 
@@ -21,7 +21,6 @@ if TYPE_CHECKING:
 
     from keys.models import Key
 
-_EXPOSED: Final = (RevocationReason.KEY_COMPROMISE, RevocationReason.LEAK_REPORT)
 _ENDED: Final = [reason for reason in RevocationReason if reason != RevocationReason.HOLD]
 
 
@@ -149,25 +148,6 @@ class RevokePage(ChangePage):
             ),
             ("ok", _("The audit history stays.")),
         ]
-
-
-class CompromisePage(RevokePage):
-    """Reports a key as exposed."""
-
-    operation: ClassVar[str] = "key.compromise"
-    verb: ClassVar[Any] = gettext_lazy("Report as compromised:")
-    button: ClassVar[Any] = gettext_lazy("Report as compromised")
-    done: ClassVar[Any] = gettext_lazy("%(name)s is marked as compromised and refused from now on.")
-
-    def form_for(self, key: Key, data: QueryDict | None = None) -> Form:
-        return EndKeyForm(key.name, data, words=_EXPOSED)
-
-    def call(self, key: Key, form: Form) -> object:
-        reason, note = form.cleaned_data["reason"], form.cleaned_data["note"]
-        return lifecycle.compromise(actor=self.actor, key_id=key.id, reason=reason, note=note)
-
-    def effects(self, key: Key) -> list[tuple[str, str]]:
-        return [("danger", _("The same credential can never be registered again.")), *super().effects(key)]
 
 
 class WithdrawPage(ChangePage):

@@ -8,7 +8,8 @@ from django.utils import timezone
 from django.utils.translation import gettext as _
 
 from byok_portal.ui.wording import word_distance, word_moment
-from keys import rulebook
+from keys import recertification, rulebook
+from keys.policies import earliest
 from keys.restrictions import has_come
 from keys.states import ClockReason, KeyState
 
@@ -35,3 +36,19 @@ def list_notices(key: Key, remedy: Mapping[str, Any] | None) -> list[dict[str, s
     says.append(_("Another version ends this; its consumers and grants stay."))
     link = {"url": str(remedy["url"]), "action": str(remedy["label"])} if remedy else {}
     return [{"level": "bad", "title": _("Its rotation is overdue."), "text": " ".join(says), **link}]
+
+
+def list_unconfirmed(key: Key, url: str) -> list[dict[str, str]]:
+    """One notice from the day on which an owner should have confirmed the key; `url` for one who may still."""
+    now = timezone.now()
+    since = earliest(key.recertify_due_at, recertification.find_unconfirmed([key.id]).get(key.id))
+    if not has_come(since, now):
+        return []
+    says = []
+    if key.suspends_for == ClockReason.NOT_RECERTIFIED and key.suspends_at is not None:
+        says.append(_("Uses are refused from %(when)s on.") % {"when": word_moment(key.suspends_at)})
+    if has_come(recertification.find_block(key.id), now):
+        says.append(_("New grants are refused."))
+    says.append(_("Its owner or backup owner confirms it, and that ends this."))
+    link = {"url": url, "action": _("Look and answer")} if url else {}
+    return [{"level": "bad", "title": _("No owner has confirmed it."), "text": " ".join(says), **link}]

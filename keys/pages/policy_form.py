@@ -28,6 +28,7 @@ LABELS: Final = {
     "grace_days": gettext_lazy("Grace before it is suspended"),
     "max_drain_hours": gettext_lazy("Longest drain after a rotation"),
     "proof_days": gettext_lazy("A proof counts for"),
+    "recertify_days": gettext_lazy("Owners confirm every"),
     "dormant_days": gettext_lazy("Dormant when unused for"),
     "reminder_days": gettext_lazy("Reminders before a date"),
 }
@@ -59,6 +60,11 @@ class PolicyForm(forms.Form):
     grace_days = _number("grace_days", gettext_lazy("days"), gettext_lazy("Empty: the longest, 30 days."))
     max_drain_hours = _number("max_drain_hours", gettext_lazy("hours"))
     proof_days = _number("proof_days", gettext_lazy("days"))
+    recertify_days = _number(
+        "recertify_days",
+        gettext_lazy("days"),
+        gettext_lazy("Purpose, scopes and consumers of each key. What follows when nobody does is as for a rotation."),
+    )
     dormant_days = _number("dormant_days", gettext_lazy("days"))
     reminder_days = forms.CharField(
         label=LABELS["reminder_days"],

@@ -99,7 +99,7 @@ class RegisterPage(OperationPage):
 
 
 def _draft(entry: ProviderEntry, values: dict[str, Any]) -> KeyDraft:
-    same = ("name", "environment", "custody", "purpose", "owner", "backup_owner", "ends_on", "justification")
+    same = ("name", "environment", "custody", "purpose", "owner", "backup_owner", "ends_on", "justification", "project")
     return KeyDraft(
         provider=entry.slug,
         scopes=tuple(values["scope"]),

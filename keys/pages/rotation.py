@@ -15,6 +15,7 @@ from byok_portal.boundary import binding
 from byok_portal.ui.options import list_options
 from keys import selectors
 from keys.pages import changes, picker, presentation
+from keys.pages.assisted import find_offer
 from keys.pages.forms import RotateForm, take_secret
 from keys.services import rotation
 from keys.services.catalogue import entry_of
@@ -24,6 +25,7 @@ if TYPE_CHECKING:
 
     from keys.models import Key, KeyVersion
 
+_DRAIN: Final = 24
 _DRAINS: Final = (
     (
         "0",
@@ -48,7 +50,10 @@ class RotatePage(changes.KeyPage):
 
     def get(self, request: HttpRequest, key: str) -> HttpResponse:  # Django's signature
         """The form, with the provider's guide beside it."""
-        return self._answer(self.load(key), RotateForm())
+        found = self.load(key)
+        # What is chosen beforehand must be something that may be chosen.
+        refused = rotation.find_problem(found, selectors.find_current(found.id), _DRAIN)
+        return self._answer(found, RotateForm(initial={"drain": 0 if refused else _DRAIN}))
 
     def post(self, request: HttpRequest, key: str) -> HttpResponse:
         """Prove the successor and make it current."""
@@ -84,6 +89,7 @@ class RotatePage(changes.KeyPage):
                 "current": _current(key, current),
                 "entry": entry,
                 "guide": entry["guide"],
+                "offer": find_offer(key, current, slug=self.place.slug),
                 "form": form,
                 "drains": list_options(
                     _DRAINS, chosen={str(form["drain"].value())}, disabled=_refuse_drains(key, current)

@@ -29,6 +29,13 @@ class UpstreamStatus(StrEnum):
     REVOKED_CONFIRMED = "revoked_confirmed"
 
 
+class RotationWay(StrEnum):
+    """How a successor comes about: the provider makes it when the portal asks, or people follow the guide."""
+
+    ASSISTED = "assisted"
+    GUIDED = "guided"
+
+
 @dataclass(frozen=True, slots=True)
 class Upstream:
     """Where a key's calls go: `base_url` from `validate_endpoint`, `parameters` from `check_parameters`.
@@ -101,14 +108,31 @@ class RevokeResult:
     evidence: Mapping[str, Json] = field(default_factory=dict)
 
 
+@dataclass(frozen=True, slots=True)
+class SuccessorPlan:
+    """What a successor shall be, read from the credential that it replaces. `terms` are the adapter's own words."""
+
+    terms: Mapping[str, Json]
+
+
+@dataclass(frozen=True, slots=True)
+class Successor:
+    """A credential that the provider has just made. `evidence` is for `confirm`, should it have to go again."""
+
+    plaintext: Secret = field(repr=False)
+    evidence: Mapping[str, Json] = field(default_factory=dict)
+
+
 class Adapter(Protocol):
     """One provider's doors. No method changes anything upstream except `revoke` and what `call` is told to
     send.
 
     `probe`, `revoke` and `confirm` never raise for an upstream that is down: they answer unreachable or not
     done.
-    A refused endpoint raises InvalidInput in all of them.
+    A refused endpoint raises InvalidInput in all of them. One whose `rotation` is assisted is a `Succession` too.
     """
+
+    rotation: RotationWay
 
     def probe(self, upstream: Upstream, plaintext: Secret, nonce: str) -> ProbeResult:
         """Looks, read-only. The nonce travels in the User-Agent so that the customer finds the look in his
@@ -146,4 +170,36 @@ class Adapter(Protocol):
 
     def rotation_guide(self, upstream: Upstream) -> list[str]:
         """Steps for people, in order."""
+        ...
+
+
+class Succession(Protocol):
+    """What an adapter does besides when its provider makes successors, asked with the customer's own credential.
+
+    All but `foresee` may raise Refused (with what is missing) and UpstreamUnavailable.
+    """
+
+    def plan(self, upstream: Upstream, plaintext: Secret) -> SuccessorPlan:
+        """Looks, read-only, whether the credential may have a successor, and which."""
+        ...
+
+    def create(
+        self, upstream: Upstream, plaintext: Secret, plan: SuccessorPlan, *, mark: Mapping[str, str], seconds: int
+    ) -> Successor:
+        """Has it made, to live only so many seconds: one that is lost on the way dies by itself.
+
+        `mark` lets the customer see in the provider what it is for. UpstreamUnavailable: it may exist all the same.
+        """
+        ...
+
+    def keep(self, upstream: Upstream, plaintext: Secret, plan: SuccessorPlan) -> None:
+        """Gives the successor (`plaintext`) the life that was planned."""
+        ...
+
+    def find_widening(self, plan: SuccessorPlan, evidence: Mapping[str, Json]) -> str:
+        """What a probed successor may that the old one may not, in words; empty when it is no wider."""
+        ...
+
+    def foresee(self, evidence: Mapping[str, Json]) -> str:
+        """Why, by the evidence of its last proof, a credential will have no successor; empty when nothing is known."""
         ...

@@ -27,18 +27,22 @@ if TYPE_CHECKING:
     from datetime import datetime
     from uuid import UUID
 
-    from keys.rulebook import Book
+    from keys.rulebook import Asked, Book
 
     Source = Callable[[Collection[UUID]], Mapping[UUID, datetime]]
 
 FINISH_DRAIN: Final = "key.finish_drain"
 _LOCK: Final = "SELECT pg_advisory_xact_lock{}(hashtextextended('byok/policy/' || %s, 0))"
 _WRITE: Final = """
-UPDATE keys_key k SET suspends_at = n.suspends_at, suspends_for = n.suspends_for, rotation_due_at = n.due_at
-FROM unnest(%s::uuid[], %s::timestamptz[], %s::text[], %s::timestamptz[]) AS n (id, suspends_at, suspends_for, due_at)
+UPDATE keys_key k SET suspends_at = n.suspends_at, suspends_for = n.suspends_for, rotation_due_at = n.due_at,
+  recertify_due_at = n.recertify
+FROM unnest(%s::uuid[], %s::timestamptz[], %s::text[], %s::timestamptz[], %s::timestamptz[])
+  AS n (id, suspends_at, suspends_for, due_at, recertify)
 WHERE k.tenant_id = %s AND k.id = n.id
 """
 _sources: Final[dict[ClockReason, Source]] = {}
+_ANSWERED: Final = frozenset({ClockReason.OVERDUE, ClockReason.NOT_RECERTIFIED})
+"""What ends with its answer: a rotation, a confirmation. A person's suspension does not wait for them."""
 _WORDS: Final = {
     ClockReason.OVERDUE: "Its rotation is overdue. Rotate it: that makes it active again.",
     ClockReason.NO_OWNER: "It has no active owner. Give it one first.",
@@ -72,11 +76,13 @@ def reset(key: Key) -> None:
     """
     book, current = rulebook.read_book([key.id]), selectors.find_current(key.id)
     activated_at = current.activated_at if current else None
-    is_held = key.state == KeyState.SUSPENDED and key.suspends_for != ClockReason.OVERDUE
+    is_held = key.state == KeyState.SUSPENDED and key.suspends_for not in _ANSWERED
     overdue = None if is_held else _overdue(book, key.id, activated_at)
-    key.suspends_at, key.suspends_for = _first(key, overdue, _ask([key.id]))
+    given = {reason: found for reason, found in _ask([key.id]).items() if not (is_held and reason in _ANSWERED)}
+    key.suspends_at, key.suspends_for = _first(key, overdue, given)
     key.rotation_due_at = book.first(key.id, activated_at, lambda each: each.due_at)
-    key.save(update_fields=["suspends_at", "suspends_for", "rotation_due_at"])
+    key.recertify_due_at = _recertify(book, rulebook.read_asked([key.id]), key.id)
+    key.save(update_fields=["suspends_at", "suspends_for", "rotation_due_at", "recertify_due_at"])
 
 
 @dataclass(frozen=True, slots=True)
@@ -104,14 +110,16 @@ def reset_all(key_id: UUID | None = None) -> Changed:
     book, given = rulebook.read_book(None), _ask([key.id for key in keys])
     current = KeyVersion.objects.filter(state__in=selectors.CURRENT)
     activated = dict(current.values_list("key_id", "activated_at"))
+    asked = rulebook.read_asked([key.id for key in keys])
     changed, suspensions = [], []
     for key in keys:
-        before = (key.suspends_at, key.suspends_for, key.rotation_due_at)
+        before = (key.suspends_at, key.suspends_for, key.rotation_due_at, key.recertify_due_at)
         since = activated.get(key.id)
         if key.state == KeyState.ACTIVE and not has_come(key.suspends_at, now):
             key.suspends_at, key.suspends_for = _first(key, _overdue(book, key.id, since), given)
         key.rotation_due_at = book.first(key.id, since, lambda each: each.due_at)
-        if before != (key.suspends_at, key.suspends_for, key.rotation_due_at):
+        key.recertify_due_at = _recertify(book, asked, key.id)
+        if before != (key.suspends_at, key.suspends_for, key.rotation_due_at, key.recertify_due_at):
             changed.append(key)
         if key.suspends_at is not None and (before[0] is None or key.suspends_at < before[0]):
             suspensions.append(key.suspends_at)
@@ -121,8 +129,11 @@ def reset_all(key_id: UUID | None = None) -> Changed:
 
 
 def hold(key: Key) -> None:
-    """A person suspends the key: being overdue is found again when it is resumed, and is not what suspends it now."""
-    if key.suspends_for == ClockReason.OVERDUE:
+    """A person suspends the key: being overdue is found again when it is resumed, and is not what suspends it now.
+
+    So it is with a confirmation that is missing.
+    """
+    if key.suspends_for in _ANSWERED:
         key.suspends_at, key.suspends_for = None, ""
         key.save(update_fields=["suspends_at", "suspends_for"])
 
@@ -134,7 +145,7 @@ def is_overdue(key: Key) -> bool:
 
 def refuse_due(key: Key) -> None:
     """Raises Refused while the clock would suspend the locked key at once."""
-    moment, reason = _first(key, rulebook.find_suspension(key.id), _ask([key.id]))
+    moment, reason = _first(key, rulebook.find_overdue(key.id), _ask([key.id]))
     if has_come(moment, timezone.now()):
         raise Refused(f"The key stays suspended. {_WORDS[ClockReason(reason)]}", code=f"key_{reason}")
 
@@ -154,6 +165,26 @@ def restart(key: Key, version: KeyVersion) -> bool:
     return False
 
 
+def lift(key: Key) -> bool:
+    """After an answer to a locked key: active again if only the missing answer had suspended it.
+
+    Answers whether it is active again. One that is overdue or has nobody as well stays suspended, for that.
+    """
+    waited = key.state == KeyState.SUSPENDED and key.suspends_for == ClockReason.NOT_RECERTIFIED
+    if not waited:
+        reset(key)
+        return False
+    key.state = KeyState.ACTIVE  # looked at as if it were: its age counts again
+    reset(key)
+    current, now = selectors.find_current(key.id), timezone.now()
+    if current is None or has_come(key.suspends_at, now) or versions.is_expired(key, current, at=now):
+        key.state = KeyState.SUSPENDED
+        return False
+    versions.move(current, VersionState.ACTIVE)
+    key.save(update_fields=["state"])
+    return True
+
+
 def _lock(mode: str) -> None:
     with connections[binding.DEFAULT].cursor() as cursor:
         cursor.execute(_LOCK.format(mode), [str(binding.get_tenant())])
@@ -165,6 +196,10 @@ def _ask(key_ids: Collection[UUID]) -> dict[ClockReason, Mapping[UUID, datetime]
 
 def _overdue(book: Book, key_id: UUID, activated_at: datetime | None) -> datetime | None:
     return book.first(key_id, activated_at, lambda each: each.suspends_at)
+
+
+def _recertify(book: Book, asked: Asked, key_id: UUID) -> datetime | None:
+    return book.first(key_id, asked.since(book, key_id), lambda each: each.recertify_due_at)
 
 
 def _first(
@@ -185,6 +220,7 @@ def _write(keys: list[Key]) -> None:
         [key.suspends_at for key in keys],
         [key.suspends_for for key in keys],
         [key.rotation_due_at for key in keys],
+        [key.recertify_due_at for key in keys],
     )
     with connections[binding.DEFAULT].cursor() as cursor:
         cursor.execute(_WRITE, [*columns, binding.get_tenant()])

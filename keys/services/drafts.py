@@ -15,6 +15,7 @@ from keys.states import Custody
 from keys.upstream.endpoints import validate_endpoint
 from tenants import rules
 from tenants.selectors import list_owner_candidates
+from tenants.services.projects import find_project
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterable, Mapping
@@ -44,6 +45,7 @@ class KeyDraft:
     endpoint: str = ""
     parameters: Mapping[str, str] = field(default_factory=dict)
     justification: str = ""
+    project: str = ""
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +83,7 @@ def check(draft: KeyDraft) -> CheckedDraft:
         owner_id=collect(find_person, draft.owner, "owner"),
         backup_owner_id=collect(find_person, draft.backup_owner, "backup_owner"),
         scopes=collect(check_scopes, draft.scopes, entry),
+        project=collect(find_project, draft.project),
     )
     if draft.owner and draft.owner == draft.backup_owner:
         rule = "Backup owner must be another person than the owner."

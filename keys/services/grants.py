@@ -16,13 +16,12 @@ from byok_portal.boundary.identifiers import parse_id
 from byok_portal.boundary.operations import Absent, operation
 from byok_portal.boundary.permissions import Permission
 from byok_portal.errors import Conflict, Forbidden, InvalidInput, NotFound, Refused
-from keys import rulebook, selectors
+from keys import recertification, rulebook, selectors
 from keys.models import Grant, Key
 from keys.restrictions import has_come
 from keys.states import Delivery, GrantState, RevocationReason
 from tenants import rules
 from tenants.models import Consumer
-from tenants.services.consumers import end_access
 from tenants.services.tenants import require_active
 
 if TYPE_CHECKING:
@@ -131,30 +130,6 @@ def end(*, actor: Actor, key_id: UUID, grant_id: UUID, reason: str) -> Grant:
 
 
 @operation(
-    "consumer.end",
-    permission=Permission.CONSUMER_END,
-    events=("consumer.ended",),
-    page="keys:consumer-end",
-    api="api:consumer-end",
-)
-def end_consumer(*, actor: Actor, consumer_id: UUID, reason: str) -> Consumer:
-    """End a consumer: its tokens and its grants on every key, at once."""
-    why = rules.require_choice(reason, [word.value for word in RevocationReason], field="reason")
-    consumer = Consumer.objects.lock().filter(id=consumer_id).first()
-    if consumer is None:
-        raise NotFound
-    if consumer.state == Consumer.State.ENDED:
-        raise Conflict("The consumer has ended already.", code="consumer_ended")
-    tokens = end_access(consumer)
-    ended = Grant.objects.filter(consumer_id=consumer.id, state=GrantState.ACTIVE).update(
-        state=GrantState.REVOKED, ended_at=timezone.now(), end_reason=why
-    )
-    detail = {"reason": why, "tokens": tokens, "grants": ended}
-    append(actor=actor, action="consumer.ended", target=Target("consumer", consumer.id), detail=detail)
-    return consumer
-
-
-@operation(
     "grant.clock_expire",
     permission=Permission.JOB_RUN,
     events=("grant.expired",),
@@ -189,6 +164,11 @@ def _refuse_overdue(key: Key) -> None:
     if has_come(blocks_at, timezone.now()):
         raise Refused(
             "The key's rotation is overdue, and its policy blocks new grants then. Rotate it first.", code="key_overdue"
+        )
+    if has_come(recertification.find_block(key.id), timezone.now()):
+        raise Refused(
+            "Its owner has not confirmed the key in time, and that blocks new grants. Confirm it first.",
+            code="key_not_recertified",
         )
 
 

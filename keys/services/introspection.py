@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import UTC
 from typing import TYPE_CHECKING
 
 from django.db.models import Q
@@ -20,7 +21,8 @@ from keys.services import custody
 from keys.services.versions import is_expired
 from keys.states import KeyState, VersionState
 from tenants import selectors as tenants
-from tenants.states import TenantState
+from tenants.services.tenants import is_over
+from tenants.states import ProjectState, TenantState
 
 if TYPE_CHECKING:
     from byok_portal.boundary.actors import Actor
@@ -66,16 +68,22 @@ def _find(plaintext: Secret) -> KeyVersion | None:
     providers = Key.objects.values_list("provider__slug", flat=True).distinct()
     digests = [custody.fingerprints(plaintext, provider=slug)[0] for slug in providers]
     matching = Q(fingerprint__in=digests)
-    return KeyVersion.objects.filter(matching).select_related("key", "key__provider").order_by("-number").first()
+    return (
+        KeyVersion.objects.filter(matching).select_related("key__provider", "key__project").order_by("-number").first()
+    )
 
 
 def _is_live(version: KeyVersion) -> bool:
-    now = timezone.now()
+    now, tenant, project = timezone.now(), tenants.get_tenant(), version.key.project
+    today = now.astimezone(UTC).date()
     draining = version.state == VersionState.SUPERSEDED and version.drain_until is not None
     draining = draining and not has_come(version.drain_until, now)
     dark = has_come(version.dark_from, now) and not has_come(version.dark_until, now)
     return (
-        tenants.get_tenant().state == TenantState.ACTIVE
+        tenant.state == TenantState.ACTIVE
+        and not is_over(tenant, tenant.contract_ends_on, today)
+        and (project is None or project.state == ProjectState.ACTIVE)
+        and not (project is not None and is_over(tenant, project.ends_on, today))
         and version.key.state == KeyState.ACTIVE
         and not has_come(rulebook.suspends_at(version.key), now)
         and (version.state == VersionState.ACTIVE or (draining and not dark))

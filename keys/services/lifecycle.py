@@ -1,4 +1,4 @@
-"""Activating, suspending, resuming, revoking and compromising a key: each a single commit that every process sees."""
+"""Activating, suspending, resuming and revoking a key: each a single commit that every process sees."""
 
 from __future__ import annotations
 
@@ -12,8 +12,8 @@ from byok_portal.boundary.operations import operation
 from byok_portal.boundary.permissions import Permission
 from byok_portal.errors import Conflict, Refused
 from keys import rulebook, selectors
-from keys.models import Grant, Key, KeyVersion, Material, Proof, UpstreamStatus
-from keys.services import announcing, clocks, versions
+from keys.models import Grant, Incident, Key, KeyVersion, Material, Proof, UpstreamStatus
+from keys.services import clocks, response, versions
 from keys.states import GrantState, KeyState, RevocationReason, VersionState
 from tenants import rules
 from tenants.services.tenants import require_active
@@ -72,12 +72,9 @@ def activate(*, actor: Actor, key_id: UUID, accept_excess: bool = False, note: s
 def suspend(*, actor: Actor, key_id: UUID, note: str = "") -> Key:
     """Refuse every use from this commit on, until resumed. Raises Conflict unless active."""
     key = _lock_in(key_id, KeyState.ACTIVE)
-    current = selectors.find_current(key.id)
-    if current is not None:
-        versions.move(current, VersionState.SUSPENDED)
-    _set_state(key, KeyState.SUSPENDED)
+    hold(key)
     clocks.hold(key)
-    return _append(actor, key, "key.suspended", reason=RevocationReason.HOLD, note=note)
+    return append_change(actor, key, "key.suspended", reason=RevocationReason.HOLD, note=note)
 
 
 @operation(
@@ -88,18 +85,19 @@ def suspend(*, actor: Actor, key_id: UUID, note: str = "") -> Key:
     api="api:key-resume",
 )
 def resume(*, actor: Actor, key_id: UUID, note: str = "") -> Key:
-    """Allow uses again. Raises Conflict unless suspended, Refused for an expired credential or one still overdue."""
+    """Allow uses again. Raises Conflict unless suspended or while in quarantine, Refused for an expired credential or
+    one still overdue.
+    """
     require_active()
     key = _lock_in(key_id, KeyState.SUSPENDED)
     current = selectors.find_current(key.id)
     if current is None:
         raise Conflict("The key has no current version.", code="no_version")
+    response.refuse_quarantined(key)
     refuse_expired(key, current)
     clocks.refuse_due(key)
-    versions.move(current, VersionState.ACTIVE)
-    _set_state(key, KeyState.ACTIVE)
-    clocks.reset(key)
-    return _append(actor, key, "key.resumed", note=note)
+    _bring_back(key, current)
+    return append_change(actor, key, "key.resumed", note=note)
 
 
 @operation(
@@ -121,32 +119,21 @@ def revoke(*, actor: Actor, key_id: UUID, reason: str, note: str = "") -> Key:
     ended = end_key(key, reason=why)
     for version in ended:
         enqueue_upstream(version)
-    return _append(actor, key, "key.revoked", reason=why, note=note, ended=ended)
+    return append_change(actor, key, "key.revoked", reason=why, note=note, ended=ended)
 
 
-@operation(
-    "key.compromise",
-    permission=Permission.KEY_COMPROMISE,
-    events=("key.compromised",),
-    page="keys:compromise",
-    api="api:key-compromise",
-)
-def compromise(
-    *, actor: Actor, key_id: UUID, reason: str = RevocationReason.KEY_COMPROMISE.value, note: str = ""
-) -> Key:
-    """Declare the key exposed: every version ends without overlap, and none ever comes back."""
-    allowed = [RevocationReason.KEY_COMPROMISE.value, RevocationReason.LEAK_REPORT.value]
-    why = RevocationReason(rules.require_choice(reason, allowed, field="reason"))
-    key = selectors.lock_key(key_id)
-    if key.state == KeyState.COMPROMISED:
-        raise Conflict("The key is compromised already.", code="key_state")
-    live = Grant.objects.filter(key_id=key.id, state=GrantState.ACTIVE)
-    consumers = set(live.values_list("consumer_id", flat=True))
-    ended = end_key(key, reason=why, compromised=True)
-    for version in ended:
-        enqueue_upstream(version)
-    announcing.tell_compromised(key, consumers)
-    return _append(actor, key, "key.compromised", reason=why, note=note, ended=ended)
+def release(key: Key) -> bool:
+    """Make a locked, suspended key active again, unless something else keeps it suspended. Answers which."""
+    current = selectors.find_current(key.id)
+    if key.state != KeyState.SUSPENDED or current is None:
+        return False
+    try:
+        refuse_expired(key, current)
+        clocks.refuse_due(key)
+    except Refused:
+        return False
+    _bring_back(key, current)
+    return True
 
 
 def end_key(key: Key, *, reason: RevocationReason, compromised: bool = False) -> list[KeyVersion]:
@@ -208,12 +195,26 @@ def _lock_in(key_id: UUID, state: KeyState) -> Key:
     return key
 
 
+def hold(key: Key) -> None:
+    """Write the suspension of a locked, active key and of its current version."""
+    current = selectors.find_current(key.id)
+    if current is not None:
+        versions.move(current, VersionState.SUSPENDED)
+    _set_state(key, KeyState.SUSPENDED)
+
+
+def _bring_back(key: Key, current: KeyVersion) -> None:
+    versions.move(current, VersionState.ACTIVE)
+    _set_state(key, KeyState.ACTIVE)
+    clocks.reset(key)
+
+
 def _set_state(key: Key, state: KeyState, *fields: str) -> None:
     key.state = state
     key.save(update_fields=["state", *fields])
 
 
-def _append(
+def append_change(
     actor: Actor,
     key: Key,
     action: str,
@@ -221,11 +222,14 @@ def _append(
     note: str = "",
     reason: RevocationReason | None = None,
     ended: list[KeyVersion] | None = None,
+    incident: Incident | None = None,
 ) -> Key:
+    """The entry of a change of a key's state; answers with the key."""
     text = rules.require_text(note, field="note", maximum=500, required=False)
     detail = {
         "reason": reason.value if reason else "",
         "versions": [version.number for version in ended or []],
+        **({"incident": str(incident.id)} if incident else {}),
     }
     append(actor=actor, action=action, target=Target("key", key.id), detail=detail, private={"note": text})
     return key

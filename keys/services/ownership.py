@@ -3,24 +3,26 @@
 from __future__ import annotations
 
 from datetime import timedelta
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from django.conf import settings
 from django.db.models import Min, Q
 from django.utils import timezone
 
 from audit.services.recording import Target, append
+from byok_portal.boundary import operations
 from byok_portal.boundary.operations import Absent, operation
 from byok_portal.boundary.permissions import Permission, Role
 from byok_portal.errors import Conflict, InvalidInput, Refused
-from keys import selectors
+from keys import endings, selectors
 from keys.models import HandOver, Key
-from keys.services import announcing, clocks
+from keys.services import announcing, clocks, runs
 from keys.services.drafts import find_person
-from keys.states import HandOverState
+from keys.states import HandOverState, RevocationReason
 from tenants import rules
-from tenants.models import Membership
+from tenants.models import ConsumerToken, Membership, OffboardingStep
 from tenants.services import departures
+from tenants.states import SubjectKind
 
 if TYPE_CHECKING:
     from collections.abc import Collection
@@ -37,17 +39,55 @@ if TYPE_CHECKING:
     page="keys:member-remove",
     api=Absent("people are managed by people, in the web UI"),
 )
-def remove_member(*, actor: Actor, membership_id: UUID, note: str = "") -> Membership:
+def remove_member(
+    *,
+    actor: Actor,
+    membership_id: UUID,
+    note: str = "",
+    confirmation: str | None = None,
+    digest: str | None = None,
+) -> Membership:
     """End a membership at once and open a hand-over for each key that the person answered for, in one commit.
 
     A key whose owner leaves goes to its backup owner; it is due for rotation, because the person could have seen the
-    credential. Raises NotFound, Conflict when it has ended, Refused for the last owner of the tenant.
+    credential. A run keeps that, what a worker ends afterwards, and tokens that the person saw. Raises NotFound,
+    Conflict when it has ended or the plan has changed, Refused for the last owner of the tenant.
     """
     text = rules.require_text(note, field="note", maximum=500, required=False)
-    membership = departures.deactivate(actor=actor, membership_id=membership_id, note=text)
-    for key_id in list_owned(membership.user_id):
-        _open_hand_over(actor, selectors.lock_key(key_id), membership.user_id)
+    membership = departures.lock_member(membership_id)
+    person = membership.user_id
+    if confirmation is not None:
+        runs.require_confirmation(confirmation, str(membership.user), what="person's name")
+    runs.refuse_changed(SubjectKind.OWNER, person, digest)
+    counts, seen = endings.count(SubjectKind.OWNER, person), endings.list_issued(person)
+    reason = RevocationReason.AFFILIATION_CHANGED.value
+    with operations.receipts() as events:
+        membership = departures.deactivate(actor=actor, membership_id=membership_id, note=text)
+        run = runs.open_run(actor, SubjectKind.OWNER, person, reason=reason, note=text, digest=digest)
+        done = [_step("end_membership", membership.id, "End the membership", [events[0]])]
+        for key_id in list_owned(person):
+            key = selectors.lock_key(key_id)
+            _open_hand_over(actor, key, person)
+            done.append(_step("hand_over_key", key.id, f"Hand {key.name} over, to be rotated", [events[-1]]))
+    runs.add_settled(run, [*done, *map(_replace_token, seen)])
+    runs.finish_planning(run, [events[0]], counts)
     return membership
+
+
+def _step(kind: str, subject_id: UUID, label: str, events: list[UUID]) -> dict[str, Any]:
+    return {"kind": kind, "subject_id": subject_id, "label": label, "event_ids": events}
+
+
+def _replace_token(token: ConsumerToken) -> dict[str, Any]:
+    """Left to people: ending it now would break a consumer that nobody meant to end."""
+    return {
+        "kind": "replace_token",
+        "subject_id": token.id,
+        "label": f"Replace the token …{token.last_four} of {token.consumer.name}",
+        "state": OffboardingStep.State.RESIDUAL,
+        "instruction": "Issue the consumer another token, move it over, then end this one.",
+        "note": "The person saw this token when it was issued.",
+    }
 
 
 @operation(

@@ -12,7 +12,7 @@ from keys.providers import get_adapter
 from keys.providers.comparison import Comparison, compare
 from keys.providers.contract import ProbeResult, Upstream, UpstreamStatus
 from keys.services.catalogue import entry_of
-from keys.shapes import check_shape
+from keys.shapes import check_shape, mode_of
 
 if TYPE_CHECKING:
     from byok_portal.boundary.secrets import Secret
@@ -30,6 +30,8 @@ class Evidence:
     challenge: str
     result: ProbeResult
     comparison: Comparison
+    mode: str = ""
+    """`live` or `test`, when the credential's form says so."""
 
 
 def upstream_of(key: Key) -> Upstream:
@@ -82,4 +84,4 @@ def prove(key: Key, plaintext: Secret) -> Evidence:
             code="scope_missing_upstream",
             field="scopes",
         )
-    return Evidence(challenge, result, comparison)
+    return Evidence(challenge, result, comparison, mode_of(plaintext, upstream.entry))

@@ -18,6 +18,7 @@ from keys import selectors
 from keys.models import UpstreamStatus
 from keys.services import custody, drafts, probing, versions
 from keys.states import KeyState, VersionState
+from tenants.services import projects
 from tenants.services.tenants import require_active
 
 if TYPE_CHECKING:
@@ -70,6 +71,7 @@ def register(*, actor: Actor, draft: drafts.KeyDraft, plaintext: Secret) -> Regi
 
 def _store(actor: Actor, key: Key, plaintext: Secret, evidence: Evidence) -> Registration:
     require_active()
+    projects.leave_running(key.project_id)
     versions.refuse_reuse(plaintext, provider=key.provider.slug)
     account = evidence.result.account
     key.account_id = account.id[:300] if account else ""
@@ -89,6 +91,7 @@ def _store(actor: Actor, key: Key, plaintext: Secret, evidence: Evidence) -> Reg
             "custody": key.custody,
             "scopes": key.scopes,
             "ends_on": str(key.ends_on),
+            "project": str(key.project_id or ""),
             "version": version.number,
         },
     )

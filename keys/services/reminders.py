@@ -38,6 +38,8 @@ _KINDS: Final = {
     Deadline.GRANT_END: ("key.grant_ends", ""),
     Deadline.PROOF: ("key.proof_expires", "key.proof_expired"),
     Deadline.CONTRACT: ("tenant.contract_ends", "tenant.contract_ended"),
+    Deadline.PROJECT: ("project.ends_soon", "project.end_passed"),
+    Deadline.CONFIRMATION: ("key.confirmation_due", "key.confirmation_overdue"),
 }
 """What is said before a deadline and after it."""
 
@@ -175,17 +177,25 @@ def _announcements(said: list[tuple[Due, int]], day: date) -> Iterator[Announcem
         if people:
             yield Announcement(
                 kind=_KINDS[due.deadline][stage < 0],
-                subject=Target("key", due.key_id) if due.key_id else Target("tenant", due.subject_id),
+                subject=_subject_of(due),
                 dedupe=f"{due.deadline.value}:{due.subject_id}:{due.due_on}:{stage}",
                 facts=_facts_of(due, day),
                 recipients=people,
             )
 
 
+def _subject_of(due: Due) -> Target:
+    if due.key_id:
+        return Target("key", due.key_id)
+    return Target("project" if due.deadline is Deadline.PROJECT else "tenant", due.subject_id)
+
+
 def _facts_of(due: Due, day: date) -> dict[str, str | int]:
     facts: dict[str, str | int] = {"day": str(due.due_on), "days": abs((due.due_on - day).days)}
     if due.key_id:
         facts |= {"key": due.key, "key_slug": due.key_slug}
+    if due.deadline is Deadline.PROJECT:
+        facts |= {"project": due.key, "project_slug": due.key_slug}
     if due.deadline is Deadline.GRANT_END:
         facts["consumer"] = due.consumer
     return facts

@@ -17,9 +17,10 @@ from byok_portal.boundary.operations import commit, operation
 from byok_portal.boundary.permissions import Permission
 from byok_portal.errors import Conflict, InvalidInput
 from keys import rulebook, selectors
+from keys.models import Exposure
 from keys.policies import BOUNDS
 from keys.restrictions import has_come
-from keys.services import clocks, lifecycle, probing, versions
+from keys.services import clocks, lifecycle, probing, response, versions
 from keys.services.catalogue import entry_of
 from keys.services.registration import append_proven
 from keys.states import KeyState, RevocationReason, VersionState
@@ -31,7 +32,7 @@ if TYPE_CHECKING:
 
     from byok_portal.boundary.actors import Actor
     from byok_portal.boundary.secrets import Secret
-    from keys.models import Key, KeyVersion
+    from keys.models import Key, KeyVersion, Proof
     from keys.services.probing import Evidence
 
 MAX_DRAIN_HOURS: Final = BOUNDS["max_drain_hours"][1]
@@ -65,8 +66,8 @@ def rotate(
     with binding.reading():
         require_active()
         key = selectors.get_key(key_id)
-        base = _require_rotatable(key)
-        _check_plan(key, base, hours)
+        base = require_rotatable(key)
+        check_plan(key, base, hours)
         probing.check_secret(plaintext, entry_of(key.provider), environment=key.environment)
         versions.refuse_reuse(plaintext, provider=key.provider.slug)
     evidence = probing.prove(key, plaintext)
@@ -97,14 +98,28 @@ def _store(
     accept_excess: bool,
     note: str,
 ) -> KeyVersion:
-    require_active()
-    key = selectors.lock_key(key_id)
-    old = _require_rotatable(key)
-    if old.number != base:
-        raise Conflict("Another rotation of this key came first.", code="rotated_meanwhile")
-    _check_plan(key, old, hours)
+    key, old = lock_plan(key_id, base=base, hours=hours)
     version, proof = versions.store(key, plaintext, evidence)
     text = lifecycle.check_excess(proof, accept_excess=accept_excess, note=note)
+    make_current(actor, key, old, version, proof, hours=hours, note=text)
+    return version
+
+
+def lock_plan(key_id: UUID, *, base: int, hours: int) -> tuple[Key, KeyVersion]:
+    """The locked key and the version to replace. Raises Conflict or InvalidInput when the plan holds no more."""
+    require_active()
+    key = selectors.lock_key(key_id)
+    old = require_rotatable(key)
+    if old.number != base:
+        raise Conflict("Another rotation of this key came first.", code="rotated_meanwhile")
+    check_plan(key, old, hours)
+    return key, old
+
+
+def make_current(
+    actor: Actor, key: Key, old: KeyVersion, version: KeyVersion, proof: Proof, *, hours: int, note: str
+) -> None:
+    """The verified version becomes current and the old one drains, or ends. The key is locked."""
     now = timezone.now()
     if old.state != VersionState.EXPIRED:
         _retire(old, hours=hours)
@@ -120,13 +135,12 @@ def _store(
         actor=actor,
         action="key.rotated",
         target=Target("key", key.id),
-        detail={"version": version.number, "replaces": base, "drain_hours": hours},
-        private={"note": text},
+        detail={"version": version.number, "replaces": old.number, "drain_hours": hours},
+        private={"note": note},
     )
-    return version
 
 
-def _check_plan(key: Key, old: KeyVersion, hours: int) -> None:
+def check_plan(key: Key, old: KeyVersion, hours: int) -> None:
     """Refuse a drain that the policy does not allow while it is being planned, not when it is too late."""
     problem = find_problem(key, old, hours)
     if problem is not None:
@@ -137,6 +151,9 @@ def find_problem(key: Key, old: KeyVersion | None, hours: int) -> InvalidInput |
     """What speaks against a drain of so many hours, by the policy in force and those that are scheduled."""
     if not hours or old is None or old.state == VersionState.EXPIRED:
         return None
+    if old.exposure != Exposure.NONE:
+        rule = "Drain hours: 0. Strangers may know the old credential, so it ends at once."
+        return InvalidInput(rule, code="exposed", field="drain_hours")
     book = rulebook.read_book([key.id])
     most = book.policy(key.id).max_drain_hours
     if most is not None and hours > most:
@@ -159,7 +176,7 @@ def _retire(old: KeyVersion, *, hours: int) -> None:
     jobs.enqueue(FINISH_DRAIN, subject_id=old.id, run_after=until)
 
 
-def _require_rotatable(key: Key) -> KeyVersion:
+def require_rotatable(key: Key) -> KeyVersion:
     """The version to replace. Raises Conflict while one drains, or unless the key is active or suspended as overdue."""
     current = selectors.find_current(key.id) or selectors.find_expired(key.id)
     if current is None or not (key.state == KeyState.ACTIVE or _is_waiting(key)):
@@ -177,5 +194,5 @@ def _require_rotatable(key: Key) -> KeyVersion:
 
 
 def _is_waiting(key: Key) -> bool:
-    """Rotation is what an overdue key waits for, whoever suspended it."""
-    return key.state == KeyState.SUSPENDED and clocks.is_overdue(key)
+    """Rotation is what an overdue key waits for, whoever suspended it, and one in quarantine."""
+    return key.state == KeyState.SUSPENDED and (clocks.is_overdue(key) or response.is_quarantined(key.id))

@@ -21,7 +21,7 @@ from byok_portal.boundary.permissions import Permission
 from keys import selectors
 from keys.models import Key, KeyVersion, Material, UpstreamStatus
 from keys.providers import get_adapter
-from keys.services import custody
+from keys.services import custody, response
 from keys.services.probing import upstream_of
 
 if TYPE_CHECKING:
@@ -54,7 +54,7 @@ class Ending:
 @operation(
     "key.end_upstream",
     permission=Permission.JOB_RUN,
-    events=("key.upstream_called", "key.upstream_revoked", "key.upstream_residual"),
+    events=("key.upstream_called", "key.upstream_revoked", "key.upstream_residual", "incident.task_settled"),
     page=_WORKER,
     api=_WORKER,
     external=True,
@@ -151,4 +151,6 @@ def _record(actor: Actor, version: KeyVersion, status: UpstreamStatus, note: str
             outcome=Outcome.ALLOWED if confirmed else Outcome.FAILED,
             detail={"version": version.number, "status": status.value},
         )
+        if confirmed:
+            response.settle_upstream(actor, version)
     return Ending(status, note)

@@ -20,7 +20,7 @@ from byok_portal.boundary.identifiers import new_id
 from byok_portal.boundary.operations import Absent, commit, operation
 from byok_portal.boundary.permissions import Permission
 from byok_portal.errors import InvalidInput, PortalError, Unavailable
-from keys import context, selectors
+from keys import canaries, context, selectors
 from keys.calls import check_path, check_query, find_scopes
 from keys.decision import Code, Decision, RateFacts, UseRequest, decide
 from keys.models import Provider
@@ -82,6 +82,7 @@ class Answer:
     decision: Decision
     audit_id: UUID
     key_id: UUID | None
+    is_canary: bool = False
     plaintext: Secret | None = None
     lease_expires_at: datetime | None = None
     result: CallResult | None = None
@@ -133,10 +134,11 @@ def use(
     )
     decision = _decide(loaded, request)
     audit_id = _record(actor, loaded, request, decision)
+    answer = Answer(decision, audit_id, loaded.key_id, loaded.is_canary)
     if not decision.allowed or delivery != Delivery.LEASE or decision.version is None:
-        return Answer(decision, audit_id, loaded.key_id)
+        return answer
     plaintext = _open(loaded, decision.version)
-    return Answer(decision, audit_id, loaded.key_id, plaintext, _lease_end(loaded, decision.version))
+    return replace(answer, plaintext=plaintext, lease_expires_at=_lease_end(loaded, decision.version))
 
 
 @operation(
@@ -249,7 +251,10 @@ def _record(
     # The caller's free text may hold anything, a credential too: it goes to the side that can be erased.
     # A call that a pattern has allowed is known in kind, and belongs on record.
     private = {"purpose": request.purpose, **({} if decision.allowed else call or {})}
-    return append(actor=actor, action="key.used", target=target, outcome=outcome, detail=detail, private=private)
+    audit_id = append(actor=actor, action="key.used", target=target, outcome=outcome, detail=detail, private=private)
+    if loaded.is_canary and loaded.key_id is not None:
+        canaries.announce(key_id=loaded.key_id, consumer_id=actor.id, audit_id=audit_id)
+    return audit_id
 
 
 def _known_scope(loaded: context.Loaded, scope: str | None) -> str:

@@ -38,27 +38,32 @@ def refuse_reuse(plaintext: Secret, *, provider: str) -> None:
 
 def store(key: Key, plaintext: Secret, evidence: Evidence) -> tuple[KeyVersion, Proof]:
     """Seal a proven credential as the key's next version (verified), with its evidence."""
+    found = {"expires_at": evidence.result.expires_at, "verified_at": timezone.now()}
+    version = keep(key, plaintext, state=VersionState.VERIFIED, **found)
+    return version, store_proof(key, version, evidence)
+
+
+def keep(key: Key, plaintext: Secret, *, state: VersionState, **fields: Any) -> KeyVersion:
+    """Seal a live credential as the next version of a locked key, in one of the states before it is current."""
     fingerprint, across = custody.fingerprints(plaintext, provider=key.provider.slug)
     number = key.next_version
     dek_version, blob = custody.seal_version(plaintext, key_id=key.id, number=number)
-    now = timezone.now()
-    version = KeyVersion.objects.create(
+    version: KeyVersion = KeyVersion.objects.create(
         key=key,
         number=number,
-        state=VersionState.VERIFIED,
+        state=state,
         hint=hint(plaintext),
         fingerprint=fingerprint,
         global_fingerprint=across,
         dek_version=dek_version,
-        expires_at=evidence.result.expires_at,
-        verified_at=now,
         upstream_status=UpstreamStatus.VALID,
-        upstream_checked_at=now,
+        upstream_checked_at=timezone.now(),
+        **fields,
     )
     Material.objects.create(version=version, blob=blob)
     key.next_version = number + 1
     key.save(update_fields=["next_version"])
-    return version, store_proof(key, version, evidence)
+    return version
 
 
 def store_proof(key: Key, version: KeyVersion, evidence: Evidence) -> Proof:
@@ -77,7 +82,7 @@ def store_proof(key: Key, version: KeyVersion, evidence: Evidence) -> Proof:
         method=f"{key.provider.slug}:live-probe",
         account_id=account.id[:300],
         account_label=account.label[:300],
-        evidence=dict(result.evidence),
+        evidence={**result.evidence, **({"mode": evidence.mode} if evidence.mode else {})},
         effective_scopes=effective,
         missing=sorted(evidence.comparison.missing),
         excess=[asdict(item) for item in evidence.comparison.excess],

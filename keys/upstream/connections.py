@@ -53,6 +53,14 @@ class Pool:
         for each in dropped:
             each.close()
 
+    def forget(self) -> None:
+        """For a process that was just forked: on a shared connection it would get answers that are for its parent."""
+        inherited = [connection for connection, _ in self._idle.values()]
+        # The lock may have been held by a thread that does not exist here.
+        self._idle, self._lock = OrderedDict(), threading.Lock()
+        for each in inherited:
+            each.close()
+
     def release(self, key: PoolKey, connection: HTTPConnection) -> None:
         """Keeps the connection when it can be used again; closes it, or the one it replaces, when not."""
         dropped: list[HTTPConnection] = []

@@ -10,6 +10,7 @@ from __future__ import annotations
 
 import atexit
 import ipaddress
+import os
 import re
 import socket
 import ssl
@@ -42,6 +43,7 @@ _NAME = re.compile(r"[A-Za-z0-9-]+")
 _VALUE = re.compile(r"[\x20-\x7e]*")
 _POOL: Final = Pool()
 atexit.register(_POOL.clear)
+os.register_at_fork(after_in_child=_POOL.forget)
 
 
 def _version() -> str:

@@ -16,13 +16,14 @@ class TenantBody(serializers.ModelSerializer[Tenant]):
 
     class Meta:
         model = Tenant
-        fields = ("id", "slug", "name", "state", "contract_ends_on", "created_at")
+        fields = ("id", "slug", "name", "state", "contract_ends_on", "ends_automatically", "created_at")
 
 
 class ConsumerBody(serializers.ModelSerializer[Consumer]):
     """A consumer; its tokens are never shown."""
 
     contact = serializers.CharField(read_only=True)
+    project = serializers.UUIDField(source="project_id", allow_null=True, read_only=True)
 
     class Meta:
         model = Consumer
@@ -34,6 +35,7 @@ class ConsumerBody(serializers.ModelSerializer[Consumer]):
             "environment",
             "operated_by",
             "contact",
+            "project",
             "state",
             "created_at",
             "ended_at",
@@ -47,6 +49,7 @@ class RegisterConsumerBody(serializers.Serializer[Any]):
     kind = serializers.ChoiceField(choices=ConsumerKind.choices, default="service")
     environment = serializers.ChoiceField(choices=[(word.value, word.value.capitalize()) for word in Environment])
     contact = serializers.EmailField(required=False, default="")
+    project = serializers.CharField(max_length=60, required=False, default="", allow_blank=True)
 
 
 class IssueTokenBody(serializers.Serializer[Any]):
@@ -84,8 +87,15 @@ class ReasonBody(serializers.Serializer[Any]):
     note = serializers.CharField(max_length=500, required=False, default="", allow_blank=True)
 
 
+class EndConsumerBody(ReasonBody):
+    """Why it ends; the slug and the plan's digest where a plan was read, to be refused when it has changed."""
+
+    confirmation = serializers.CharField(max_length=120, required=False, allow_null=True, default=None)
+    digest = serializers.CharField(max_length=64, required=False, allow_null=True, default=None)
+
+
 class OffboardingStepBody(serializers.Serializer[Any]):
-    """One step of an offboarding."""
+    """One step of an offboarding. A `residual` one is left to people, as `instruction` says, until it is `settled`."""
 
     position = serializers.IntegerField()
     kind = serializers.CharField()
@@ -95,17 +105,6 @@ class OffboardingStepBody(serializers.Serializer[Any]):
     started_at = serializers.DateTimeField(allow_null=True)
     finished_at = serializers.DateTimeField(allow_null=True)
     note = serializers.CharField()
-
-
-class OffboardingBody(serializers.Serializer[Any]):
-    """How far an offboarding is. `residual` steps could not be done at the provider; their notes say what to do."""
-
-    id = serializers.UUIDField()
-    state = serializers.CharField()
-    reason = serializers.CharField()
-    created_at = serializers.DateTimeField()
-    finished_at = serializers.DateTimeField(allow_null=True)
-    done = serializers.IntegerField()
-    residual = serializers.IntegerField()
-    total = serializers.IntegerField()
-    steps = OffboardingStepBody(many=True)
+    instruction = serializers.CharField()
+    settled_at = serializers.DateTimeField(allow_null=True)
+    settled_note = serializers.CharField()

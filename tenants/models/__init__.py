@@ -6,6 +6,7 @@ from tenants.models.consumers import Consumer, ConsumerKind, ConsumerToken
 from tenants.models.notices import Channel, Mail, Notice, NoticePreference, RecipientKind, Reminder
 from tenants.models.offboarding import Offboarding, OffboardingStep
 from tenants.models.people import SLUG, Invitation, Membership, Tenant, User, UserManager
+from tenants.models.projects import Project
 
 __all__ = [
     "SLUG",
@@ -20,6 +21,7 @@ __all__ = [
     "NoticePreference",
     "Offboarding",
     "OffboardingStep",
+    "Project",
     "RecipientKind",
     "Reminder",
     "Tenant",

@@ -34,6 +34,7 @@ class Consumer(TenantModel):
         max_length=10, choices=[("platform", "The platform"), ("tenant", "The tenant")], default="tenant"
     )
     contact = models.EmailField(blank=True)
+    project = tenant_link("tenants.Project", null=True)
     state = models.CharField(max_length=10, choices=State.choices, default=State.ACTIVE)
     ended_at = models.DateTimeField(null=True, blank=True)
 

@@ -63,6 +63,11 @@ class Tenant(models.Model):
     name = models.CharField(max_length=120)
     state = models.CharField(max_length=12, default=TenantState.ONBOARDING)
     contract_ends_on = models.DateField(null=True, blank=True)
+    ends_automatically = models.BooleanField(
+        default=False,
+        db_default=False,
+        help_text="Its owners agree that the end of the contract, or of a project, starts the offboarding by itself.",
+    )
     heartbeat_on = models.DateField(null=True, blank=True, editable=False)
     created_at = models.DateTimeField(auto_now_add=True)
 

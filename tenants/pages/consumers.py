@@ -108,10 +108,19 @@ class DetailPage(TenantPage):
         return self.render("tenants/consumer.html", context)
 
     def _actions(self, found: Consumer) -> list[dict[str, Any]]:
-        if not self.permits(Permission.CONSUMER_END):
-            return []
-        url = reverse("keys:consumer-end", args=[self.place.slug, found.slug])
-        return [{"label": _("End consumer"), "url": url, "icon": "ban", "danger": True}]
+        arguments = [self.place.slug, found.slug]
+        assign = {"label": _("Set project"), "url": reverse("keys:consumer-project", args=arguments), "icon": "folder"}
+        end = {
+            "label": _("End consumer"),
+            "url": reverse("keys:consumer-end", args=arguments),
+            "icon": "ban",
+            "danger": True,
+        }
+        allowed: list[tuple[dict[str, Any], Permission]] = [
+            (assign, Permission.PROJECT_EDIT),
+            (end, Permission.CONSUMER_END),
+        ]
+        return [action for action, permission in allowed if self.permits(permission)]
 
     def _token(self, found: Consumer, token: ConsumerToken) -> dict[str, Any]:
         status, label = _token_state(token)
@@ -142,6 +151,7 @@ def _facts(found: Consumer) -> list[tuple[str, Any]]:
         (_("Environment"), found.environment.capitalize()),
         (_("Operated by"), found.get_operated_by_display()),
         (_("Contact"), found.contact),
+        (_("Project"), str(found.project or "")),
         (_("Registered"), found.created_at),
         (_("Last use"), find_last_uses([found.id]).get(found.id)),
         (_("Ended"), found.ended_at),

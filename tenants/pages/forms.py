@@ -2,16 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Final
+from typing import Any, Final
 
 from django import forms
 from django.utils.translation import gettext_lazy as _
 
 from byok_portal.boundary.permissions import Permission, Role
-from tenants.models import ConsumerKind
+from tenants.models import ConsumerKind, Project
 from tenants.services.consumers import MAX_TOKEN_DAYS
-from tenants.states import Environment
+from tenants.states import Environment, ProjectState
 
+MOST_PROJECTS: Final = 500
 ENVIRONMENTS: Final = [(word.value, word.value.capitalize()) for word in Environment]
 ROLES: Final = [
     (Role.OWNER.value, _("Owner"), _("Everything, members and grants included.")),
@@ -43,6 +44,12 @@ TOKEN_SCOPES: Final = [
     (Permission.KEY_ROTATE.value, _("Rotate keys (key:rotate)")),
     (Permission.KEY_REVOKE.value, _("Revoke keys (key:revoke)")),
 ]
+
+
+def list_project_choices() -> list[tuple[str, Any]]:
+    """Choices of a live project, none of them chosen."""
+    live = Project.objects.filter(state=ProjectState.ACTIVE).order_by("name")[:MOST_PROJECTS]
+    return [("", _("None")), *((str(each.id), each.name) for each in live)]
 
 
 class PasswordField(forms.CharField):

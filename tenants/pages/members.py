@@ -5,14 +5,14 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from django.conf import settings
-from django.contrib import messages
-from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils import timezone
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from byok_portal import errors
 from byok_portal.boundary import binding
+from byok_portal.boundary.asking import AskingPage
 from byok_portal.boundary.pages import OperationPage, TenantPage
 from byok_portal.boundary.permissions import Permission
 from byok_portal.boundary.secrets import Secret
@@ -23,10 +23,8 @@ from tenants.pages.forms import ROLES, EmptyForm, InviteForm
 from tenants.services import departures, mails, members
 
 if TYPE_CHECKING:
-    from uuid import UUID
-
     from django.forms import Form
-    from django.http import HttpRequest, HttpResponse
+    from django.http import HttpRequest, HttpResponse, QueryDict
 
     from tenants.models import Membership
 
@@ -125,42 +123,37 @@ def _link(plaintext: Secret) -> Secret:
     return Secret(settings.BASE_URL + reverse("tenants:invitation", args=[plaintext.reveal_text()]))
 
 
-class WithdrawPage(OperationPage):
+class WithdrawPage(AskingPage[Invitation]):
     """Takes an invitation back."""
 
     operation: ClassVar[str] = "invitation.withdraw"
     section: ClassVar[str] = "members"
+    danger: ClassVar[bool] = True
+    verb: ClassVar[Any] = gettext_lazy("Withdraw")
+    title: ClassVar[Any] = gettext_lazy("Withdraw the invitation of %(email)s")
+    done: ClassVar[Any] = gettext_lazy("The invitation of %(email)s is withdrawn.")
 
-    def get(self, request: HttpRequest, invitation: UUID) -> HttpResponse:  # Django's signature
-        """Whose link stops working."""
-        return self._answer(_get_invitation(invitation), EmptyForm())
+    def find(self, **where: Any) -> Invitation:
+        with binding.reading():
+            found = Invitation.objects.filter(id=where["invitation"]).select_related("user").first()
+        if found is None:
+            raise errors.NotFound
+        return found
 
-    def post(self, request: HttpRequest, invitation: UUID) -> HttpResponse:
-        """Withdraw at once."""
-        found, form = _get_invitation(invitation), EmptyForm(request.POST)
-        done = self.attempt(form, lambda: departures.withdraw(actor=self.actor, invitation_id=found.id))
-        if done is None:
-            return self._answer(found, form, status=self.status)
-        messages.success(request, _("The invitation of %(email)s is withdrawn.") % {"email": found.user.email})
-        return redirect("tenants:members", self.place.slug)
+    def form_for(self, thing: Invitation, data: QueryDict | None = None) -> Form:
+        return EmptyForm(data)
 
-    def _answer(self, invitation: Invitation, form: Form, *, status: int = 200) -> HttpResponse:
-        back = reverse("tenants:members", args=[self.place.slug])
-        context = {
-            "crumbs": [(_("Members"), back), (_("Withdraw invitation"), "")],
-            "title": _("Withdraw the invitation of %(email)s") % {"email": invitation.user.email},
-            "danger": True,
-            "effects": [{"level": "danger", "text": _("The link stops working at once. You can invite again.")}],
-            "form": form,
-            "submit_label": _("Withdraw"),
-            "cancel_url": back,
-        }
-        return self.render("keys/confirm.html", context, status=status)
+    def call(self, thing: Invitation, form: Form) -> object:
+        return departures.withdraw(actor=self.actor, invitation_id=thing.id)
 
+    def words(self, thing: Invitation) -> dict[str, Any]:
+        return {"email": thing.user.email}
 
-def _get_invitation(invitation_id: UUID) -> Invitation:
-    with binding.reading():
-        found = Invitation.objects.filter(id=invitation_id).select_related("user").first()
-    if found is None:
-        raise errors.NotFound
-    return found
+    def effects(self, thing: Invitation) -> list[tuple[str, str]]:
+        return [("danger", _("The link stops working at once. You can invite again."))]
+
+    def back(self, thing: Invitation) -> str:
+        return reverse("tenants:members", args=[self.place.slug])
+
+    def trail(self, thing: Invitation, last: str) -> list[tuple[str, str]]:
+        return [(_("Members"), self.back(thing)), (last, "")]

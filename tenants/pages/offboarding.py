@@ -1,11 +1,13 @@
-"""The end of a tenant, watched: progress, steps, and what the providers could not do. Changes nothing."""
+"""The end of a tenant, a project, a consumer or a member, watched: progress, steps, what is left to people."""
 
 from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from django.db.models import Count
+from django.urls import reverse
 from django.utils.translation import gettext as _
+from django.utils.translation import gettext_lazy
 
 from audit import labels
 from byok_portal import errors
@@ -14,40 +16,63 @@ from byok_portal.boundary.permissions import Permission
 from tenants import selectors
 from tenants.models import Offboarding, OffboardingStep
 from tenants.pages import panel
+from tenants.states import SubjectKind
 
 if TYPE_CHECKING:
+    from uuid import UUID
+
     from django.http import HttpRequest, HttpResponse
 
 SHOWN: Final = 100
 """Open steps and newest finished ones, each: a tenant may have ten thousand."""
 
 _State = OffboardingStep.State
-_FINISHED: Final = (_State.DONE, _State.RESIDUAL)
+_FINISHED: Final = (_State.DONE, _State.RESIDUAL, _State.SETTLED)
 _CSS: Final = {
     _State.PENDING: "waiting",
     _State.RUNNING: "running",
     _State.CALLING: "running",
     _State.DONE: "done",
     _State.RESIDUAL: "failed",
+    _State.SETTLED: "done",
+}
+_LEDES: Final = {
+    SubjectKind.TENANT: gettext_lazy(
+        "Revokes everything, names what the providers could not do, and shreds the tenant's keys. What is refused is "
+        "refused from the start of the run."
+    ),
+    SubjectKind.PROJECT: gettext_lazy(
+        "Revokes the project's keys here and at their providers, ends its consumers, and destroys the ciphertext. All "
+        "of it is refused from the start of the run."
+    ),
+    SubjectKind.CONSUMER: gettext_lazy(
+        "Its tokens and grants ended with the start of the run. What it could have kept is to be rotated."
+    ),
+    SubjectKind.OWNER: gettext_lazy(
+        "The person was refused from the start of the run. What they answered for is handed over and to be rotated."
+    ),
 }
 
 
-class ProgressPage(TenantPage):
-    """The run; refreshes itself while it lasts."""
+class RunPage(TenantPage):
+    """One run; refreshes itself while it lasts."""
 
     permission: ClassVar[Permission] = Permission.TENANT_READ
-    section: ClassVar[str] = "offboarding"
+    section: ClassVar[str] = "projects"
 
-    def get(self, request: HttpRequest) -> HttpResponse:  # Django's signature
-        """Raises NotFound for a tenant that is not ending."""
-        run = selectors.find_offboarding()
-        if run is None:
-            raise errors.NotFound
+    def get(self, request: HttpRequest, run: UUID) -> HttpResponse:  # Django's signature
+        """Raises NotFound alike for a missing run and another tenant's."""
+        return self.answer(selectors.get_run(run))
+
+    def answer(self, run: Offboarding) -> HttpResponse:
+        """Progress, steps, and what is left to people."""
         counts = _count(run)
-        total, finished = sum(counts.values()), counts[_State.DONE] + counts[_State.RESIDUAL]
+        total, finished = sum(counts.values()), sum(counts[state] for state in _FINISHED)
         context = {
             "crumbs": [(_("Offboarding"), "")],
-            "run": _run(run, percent=100 * finished // total if total else 100),
+            "name": _name(run),
+            "lede": _LEDES[SubjectKind(run.subject_kind)],
+            "run": _run(run, percent=100 * finished // total if total else 0 if run.planned_at is None else 100),
             "is_running": run.state == Offboarding.State.RUNNING,
             "steps": _steps(run),
             "shown_label": _("%(shown)s of %(total)s steps are shown: open ones and the newest finished ones.")
@@ -55,9 +80,32 @@ class ProgressPage(TenantPage):
             if total > 2 * SHOWN
             else "",
             "totals": _totals(counts, total),
-            "residuals": _residuals(run, slug=self.place.slug),
+            "residuals": _residuals(run, slug=self.place.slug, may_settle=self.permits(Permission.OFFBOARDING_SETTLE)),
+            "certificate_url": self.certificate_url(run),
         }
         return self.render("tenants/offboarding.html", context)
+
+    def certificate_url(self, run: Offboarding) -> str:  # the shelf of signed documents answers it when it is there
+        """Where the signed certificate of a finished run is; empty without one."""
+        return ""
+
+
+class ProgressPage(RunPage):
+    """The end of the tenant itself."""
+
+    section: ClassVar[str] = "offboarding"
+
+    def get(self, request: HttpRequest) -> HttpResponse:  # type: ignore[override]  # the address names no run
+        """Raises NotFound for a tenant that is not ending."""
+        run = selectors.find_offboarding()
+        if run is None:
+            raise errors.NotFound
+        return self.answer(run)
+
+
+def _name(run: Offboarding) -> str:
+    kind = "person" if run.subject_kind == SubjectKind.OWNER else run.subject_kind
+    return next(iter(labels.find_labels([(kind, run.subject_id)]).values()), run.get_subject_kind_display())
 
 
 def _count(run: Offboarding) -> dict[str, int]:
@@ -66,15 +114,14 @@ def _count(run: Offboarding) -> dict[str, int]:
 
 
 def _run(run: Offboarding, *, percent: int) -> dict[str, Any]:
-    # Only platform staff start one, so the label never is a person's.
-    starter = labels.find_labels([("staff", run.started_by_id)])
+    starter = labels.find_labels([(run.started_by_kind, run.started_by_id)])
     return {
         "state": run.state,
         "state_label": run.get_state_display(),
         "percent": percent,
         "started_at": run.created_at,
         "finished_at": run.finished_at,
-        "started_by": next(iter(starter.values()), ""),
+        "started_by": _("The clock, as agreed") if run.is_automatic else next(iter(starter.values()), ""),
         "reason": run.reason.replace("_", " ").capitalize(),
     }
 
@@ -100,28 +147,35 @@ def _step(step: OffboardingStep) -> dict[str, Any]:
 
 
 def _totals(counts: dict[str, int], total: int) -> list[tuple[str, int]]:
-    finished = counts[_State.DONE] + counts[_State.RESIDUAL]
-    return [
+    finished = sum(counts[state] for state in _FINISHED)
+    rows = [
         (_("Steps"), total),
         (_("Done"), counts[_State.DONE]),
         (_("Open"), total - finished),
         (_("Left to people"), counts[_State.RESIDUAL]),
     ]
+    return [*rows, (_("Done by hand"), counts[_State.SETTLED])] if counts[_State.SETTLED] else rows
 
 
-def _residuals(run: Offboarding, *, slug: str) -> list[dict[str, str]]:
-    left = OffboardingStep.objects.filter(offboarding_id=run.id, state=_State.RESIDUAL).order_by("position")
-    steps = list(left[: 2 * SHOWN])
+def _residuals(run: Offboarding, *, slug: str, may_settle: bool) -> list[dict[str, Any]]:
+    left = OffboardingStep.objects.filter(offboarding_id=run.id, state__in=(_State.RESIDUAL, _State.SETTLED))
+    steps = list(left.order_by("state", "position")[: 2 * SHOWN])  # open ones first
     residues = panel.get().find_residues([step.subject_id for step in steps], slug=slug)
     rows = []
     for step in steps:
-        residue = residues.get(step.subject_id)
+        residue, is_open = residues.get(step.subject_id), step.state == _State.RESIDUAL
         rows.append(
             {
                 "key": residue.key if residue else step.label,
                 "provider": residue.provider if residue else "",
                 "text": step.note or step.label,
+                "instruction": step.instruction if step.instruction not in step.note else "",
                 "url": residue.url if residue else "",
+                "settled_at": step.settled_at,
+                "settled_note": step.settled_note,
+                "settle_url": reverse("keys:residual-settle", args=[slug, run.id, step.position])
+                if is_open and may_settle
+                else "",
             }
         )
     return rows

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from django.urls import path, re_path
 
-from tenants.pages import consumers, entrance, inbox, jobs, members, offboarding, preferences, tokens
+from tenants.pages import automatic, consumers, entrance, inbox, jobs, members, offboarding, preferences, tokens
 
 app_name = "tenants"
 urlpatterns = [
@@ -35,5 +35,6 @@ urlpatterns = [
     path("t/<slug:tenant>/jobs/", jobs.ListPage.as_view(), name="jobs"),
     path("t/<slug:tenant>/jobs/<uuid:job>/retry/", jobs.RetryPage.as_view(), name="job-retry"),
     path("t/<slug:tenant>/invite/", members.InvitePage.as_view(), name="invite"),
+    path("t/<slug:tenant>/automatic-end/", automatic.AgreementPage.as_view(), name="automatic-end"),
     path("t/<slug:tenant>/offboarding/", offboarding.ProgressPage.as_view(), name="offboarding"),
 ]

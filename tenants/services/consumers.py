@@ -14,6 +14,7 @@ from byok_portal.boundary.permissions import TOKEN_PERMISSIONS, Permission
 from byok_portal.errors import Conflict, Forbidden, InvalidInput, NotFound
 from tenants import rules, tokens
 from tenants.models import Consumer, ConsumerKind, ConsumerToken
+from tenants.services.projects import find_project, leave_running
 from tenants.services.tenants import require_active
 
 if TYPE_CHECKING:
@@ -35,7 +36,14 @@ MAX_LIVE_TOKENS: Final = 2
     api="api:consumers",
 )
 def register(
-    *, actor: Actor, name: str, kind: str, environment: str, operated_by: str = "tenant", contact: str = ""
+    *,
+    actor: Actor,
+    name: str,
+    kind: str,
+    environment: str,
+    operated_by: str = "tenant",
+    contact: str = "",
+    project: str = "",
 ) -> Consumer:
     """Register a workload of the bound tenant. Raises InvalidInput naming the field; a taken name is one."""
     require_active()
@@ -47,6 +55,7 @@ def register(
         environment=rules.require_environment(environment),
         operated_by=rules.require_choice(operated_by, ["platform", "tenant"], field="operated_by"),
         contact=rules.require_email(contact, field="contact") if contact else "",
+        project=find_project(project),
     )
     if Consumer.objects.filter(slug=consumer.slug).exists():
         raise InvalidInput("Name is taken by another consumer.", code="name_taken", field="name")
@@ -55,7 +64,12 @@ def register(
         actor=actor,
         action="consumer.registered",
         target=Target("consumer", consumer.id),
-        detail={"slug": consumer.slug, "kind": consumer.kind, "environment": consumer.environment},
+        detail={
+            "slug": consumer.slug,
+            "kind": consumer.kind,
+            "environment": consumer.environment,
+            "project": str(consumer.project_id or ""),
+        },
     )
     return consumer
 
@@ -76,6 +90,7 @@ def issue_token(
     """
     require_active()
     consumer = _lock_active(consumer_id)
+    leave_running(consumer.project_id)
     if actor.kind is ActorKind.CONSUMER and actor.id != consumer.id:
         # Another consumer's token would carry the caller past its own grants.
         raise Forbidden("A consumer issues tokens for itself only, to rotate its own.")

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from django.contrib.auth import SESSION_KEY
+from django.contrib.sessions.models import Session
 from django.utils import timezone
 
 from audit.services.recording import Target, append
@@ -11,7 +13,7 @@ from byok_portal.boundary.operations import Absent, operation
 from byok_portal.boundary.permissions import Permission, Role
 from byok_portal.errors import Conflict, NotFound, Refused
 from tenants import selectors
-from tenants.models import Invitation, Membership
+from tenants.models import Invitation, Membership, User
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -79,6 +81,20 @@ def deactivate(*, actor: Actor, membership_id: UUID, note: str) -> Membership:
         private={"note": note},
     )
     return membership
+
+
+def end_sessions(user_id: UUID) -> int | None:
+    """Sign a person out everywhere who belongs nowhere any more. Returns how many sessions ended.
+
+    None: they belong to another tenant or to the staff, and what they may see was decided anew on each page anyhow.
+    """
+    if selectors.list_places(user_id) or User.objects.filter(pk=user_id, is_staff=True).exists():
+        return None
+    live = Session.objects.filter(expire_date__gt=timezone.now())
+    # A session's row does not say whose it is.
+    own = [row.pk for row in live.iterator(chunk_size=500) if row.get_decoded().get(SESSION_KEY) == str(user_id)]
+    Session.objects.filter(pk__in=own).delete()
+    return len(own)
 
 
 def lock_member(membership_id: UUID) -> Membership:

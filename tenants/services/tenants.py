@@ -16,6 +16,7 @@ from tenants.states import TENANT_TRANSITIONS, TenantState
 
 if TYPE_CHECKING:
     from datetime import date
+    from uuid import UUID
 
     from byok_portal.boundary.actors import Actor
     from tenants.services.members import IssuedInvitation
@@ -97,8 +98,37 @@ def resume_tenant(*, actor: Actor) -> Tenant:
     return move(actor=actor, to=TenantState.ACTIVE, event="tenant.resumed")
 
 
+@operation(
+    "tenant.agree_automatic_end",
+    permission=Permission.TENANT_AGREE,
+    events=("tenant.automatic_end_set",),
+    page="tenants:automatic-end",
+    api="api:automatic-end",
+)
+def agree_automatic_end(*, actor: Actor, agreed: bool) -> Tenant:
+    """Whether the end of the contract, or of a project, starts the offboarding by itself on the day after.
+
+    Raises Conflict when it is so already, or when the tenant ends.
+    """
+    tenant = require_active()
+    if tenant.ends_automatically == agreed:
+        message = "This is how it is already."
+        raise Conflict(message, code="same_agreement")
+    tenant.ends_automatically = agreed
+    tenant.save(update_fields=["ends_automatically"])
+    detail = {"agreed": agreed, "contract_ends_on": str(tenant.contract_ends_on or "")}
+    append(actor=actor, action="tenant.automatic_end_set", target=Target("tenant", tenant.id), detail=detail)
+    return tenant
+
+
 def move(*, actor: Actor, to: TenantState, event: str, detail: dict[str, str] | None = None) -> Tenant:
     """One transition of the bound tenant with its event. Raises Conflict when the state does not allow it."""
+    transfer(actor=actor, to=to, event=event, detail=detail)
+    return selectors.get_tenant()
+
+
+def transfer(*, actor: Actor, to: TenantState, event: str, detail: dict[str, str] | None = None) -> UUID:
+    """As `move`, but answers with the id of the event."""
     tenant = selectors.lock_tenant()
     state = TenantState(tenant.state)
     if to not in TENANT_TRANSITIONS[state]:
@@ -106,8 +136,7 @@ def move(*, actor: Actor, to: TenantState, event: str, detail: dict[str, str] | 
         raise Conflict(message, code="tenant_state")
     tenant.state = to
     tenant.save(update_fields=["state"])
-    append(actor=actor, action=event, target=Target("tenant", tenant.id), detail=detail)
-    return tenant
+    return append(actor=actor, action=event, target=Target("tenant", tenant.id), detail=detail)
 
 
 def require_active() -> Tenant:
@@ -117,6 +146,11 @@ def require_active() -> Tenant:
         message = f"The tenant is {tenant.state}; nothing can be added or changed."
         raise Conflict(message, code="tenant_not_active")
     return tenant
+
+
+def is_over(tenant: Tenant, ends_on: date | None, today: date) -> bool:
+    """Whether this last day has passed and ends things by itself: decisions do not wait for the clock's job."""
+    return tenant.ends_automatically and ends_on is not None and ends_on < today
 
 
 def _insert(tenant: Tenant) -> None:

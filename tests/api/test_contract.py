@@ -31,13 +31,27 @@ CHECKS = [
 @pytest.fixture(scope="module")
 def lived_in(world_setup: World) -> dict[str, Any]:
     """A tenant with a key, a grant and a token that may do everything, for requests that get past the door."""
+    from keys.services import exposing  # noqa: PLC0415  # settings must be ready
+
     cast = world_setup.tenant("fuzzed")
     everything = tuple(sorted(permission.value for permission in TOKEN_PERMISSIONS))
     key, credential = world_setup.key(cast), world_setup.consumer(cast, scopes=everything)
     world_setup.grant(cast, key, credential)
+    exposed = world_setup.key(cast)
+    with world_setup.bound(cast):
+        incident = exposing.quarantine(actor=cast.actor, key_id=exposed.id)
+    with world_setup.inside(cast):
+        task = incident.tasks.order_by("position")[0]
     return {
         "headers": credential.headers,
-        "path": {"tenant": cast.slug, "key": key.slug, "consumer": credential.consumer.slug, "provider": "openbao"},
+        "path": {
+            "tenant": cast.slug,
+            "key": key.slug,
+            "consumer": credential.consumer.slug,
+            "provider": "openbao",
+            "incident": str(incident.id),
+            "task": str(task.id),
+        },
     }
 
 

@@ -14,11 +14,13 @@ from audit.services import erasure
 from byok_portal.boundary import actors, binding
 from byok_portal.boundary.actors import Origin
 from byok_portal.boundary.secrets import Secret
+from keys import recertification
 from keys.models import Key
-from keys.services import draining, lifecycle, offboarding, rotation
+from keys.services import campaigns, confirming, draining, drills, exposing, incidents, lifecycle, offboarding, rotation
+from keys.services.projects import assign_key
 from tenants.models import Membership
 from tenants.selectors import get_tenant
-from tenants.services import consumers, members
+from tenants.services import consumers, members, projects
 from tests.browser.calling import call
 from tests.portal import wait_until
 
@@ -52,6 +54,7 @@ def build(world: World, portal: Portal) -> Scenery:
     slugs = make_keys(world, cast, credential)
     event_id = use_keys(portal, cast, credential, slugs)
     rehearse(world, portal, cast, credential, slugs["rotating"])
+    incident_id = expose(world, portal, cast, credential)
     erased = use_keys(portal, cast, credential, slugs)
     with world.bound(cast):
         erasure_id = erasure.erase(
@@ -72,6 +75,9 @@ def build(world: World, portal: Portal) -> Scenery:
     home = f"/t/{cast.slug}"
     places = {name: f"{home}/keys/{slug}" for name, slug in slugs.items()}
     places |= {"acme": home, "initech": f"/t/{beginner.slug}", "globex": f"/t/{ended.slug}", "acme_id": str(cast.id)}
+    places |= rehearse_ends(world, cast)
+    places["incident"] = f"{home}/incidents/{incident_id}"
+    places["project"] = f"{home}/projects/{make_project(world, cast, slugs['active'])}"
     places["consumer"] = f"{home}/consumers/{credential.consumer.slug}"
     places["entry"], places["event_id"], places["backup_id"] = f"{home}/audit/{event_id}", event_id, str(cast.backup.pk)
     places["erased"], places["erasure"] = f"{home}/audit/{erased}", f"{home}/audit/{erasure_id}"
@@ -86,6 +92,45 @@ def build(world: World, portal: Portal) -> Scenery:
         staff=world.staff(),
         places=places,
     )
+
+
+def rehearse_ends(world: World, cast: Cast) -> dict[str, str]:
+    """A campaign in which something was answered, and a drill that a real worker runs over HTTP."""
+    due_on = timezone.now().date() + timedelta(days=9)
+    canary = world.key(cast, name="Canary", token=world.bao_robot())
+    with world.bound(cast):
+        campaign = campaigns.start(actor=cast.actor, name="Yearly review", due_on=due_on, consequence="suspend")
+        drills.set_canary(actor=cast.actor, key_id=canary.id, is_canary=True)
+        drills.schedule(actor=cast.actor, kind="revocation", every="quarterly", first_on=due_on)
+        drill = drills.start(actor=cast.actor, kind="rotation", key_id=canary.id, target_ms=60_000)
+    with world.inside(cast):
+        digest = recertification.digest_of(recertification.facts_of(canary))
+    with world.bound(cast):
+        confirming.answer(actor=cast.actor, key_id=canary.id, answer="confirmed", seen=digest)
+        later = campaigns.start(actor=cast.actor, name="Second look", due_on=due_on)
+    wait_until(lambda: drill_of(world, cast, drill.id) == "passed", seconds=40)
+    home = f"/t/{cast.slug}"
+    return {
+        "campaign": f"{home}/campaigns/{campaign.id}",
+        "second": f"{home}/campaigns/{later.id}",
+        "drill": f"{home}/drills/{drill.id}",
+    }
+
+
+def drill_of(world: World, cast: Cast, drill_id: UUID) -> str:
+    """The state of a drill now."""
+    with world.inside(cast):
+        return str(drills.get(drill_id).state)
+
+
+def make_project(world: World, cast: Cast, key_slug: str) -> str:
+    """A project that holds one key in use."""
+    with world.inside(cast):
+        key_id = Key.objects.get(slug=key_slug).id
+    with world.bound(cast):
+        made = projects.create(actor=cast.actor, name="Winter trial of the forecast", purpose="Whether it pays off")
+        assign_key(actor=cast.actor, key_id=key_id, project=made.slug)
+    return str(made.slug)
 
 
 def wait_numbered(world: World, cast: Cast, event_id: UUID) -> str:
@@ -104,7 +149,7 @@ def make_keys(world: World, cast: Cast, credential: Credential) -> dict[str, str
     user = world.name("reader")
     first, second = world.bao_token(user), world.bao_token(user)
     world.bao.write_policy("report-writer", WRITER_POLICY)
-    writer = world.bao_token(policies=("report-writer",))
+    writer = world.bao_robot(policies=("report-writer", "report-robot"))
     soon = timezone.now().date() + timedelta(days=6)
     made = {
         "revoked": world.key(cast, name="Old importer"),
@@ -146,6 +191,24 @@ def rehearse(world: World, portal: Portal, cast: Cast, credential: Credential, s
     with world.bound(cast):
         draining.brownout(actor=cast.actor, key_id=key_id, number=1, minutes=60)
     call(portal, cast, slug, credential, scope="secrets:read", version=1)
+
+
+def expose(world: World, portal: Portal, cast: Cast, credential: Credential) -> UUID:
+    """A key that was used, and then found in public."""
+    key = world.key(cast, name="Data lake import")
+    world.grant(cast, key, credential, networks=("127.0.0.1/32",))
+    for scope in ("secrets:read", "secrets:write"):
+        call(portal, cast, key.slug, credential, scope=scope)
+    with world.bound(cast):
+        found = exposing.compromise(
+            actor=cast.actor,
+            key_id=key.id,
+            reason="leak_report",
+            note="Found in a public repository",
+            suspected_since=key.created_at,
+        )
+        incidents.add_note(actor=cast.actor, incident_id=found.id, note="The repository is private again")
+    return found.id
 
 
 def name_people(cast: Cast) -> None:

@@ -16,6 +16,7 @@ from keys.models import Key, KeyVersion, Material, TenantKey
 from keys.services import lifecycle, offboarding
 from keys.upstream import http
 from tenants.models import ConsumerToken, Offboarding, OffboardingStep
+from tests.keys.test_endings import end_project, make_project
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -116,6 +117,48 @@ def test_killing_the_worker_at_any_statement_or_call_loses_and_repeats_nothing(
         assert kills < 200
     assert kills > 3
     _assert_ended(world, cast, tokens)
+
+
+def test_killing_the_worker_while_a_project_ends_loses_and_repeats_nothing(
+    world: World, admin_connection: psycopg.Connection
+) -> None:
+    cast, token, kept = world.tenant(), world.bao_token(), world.bao_token()
+    inside, outside, leaver = world.key(cast, token=token), world.key(cast, token=kept), world.consumer(cast)
+    world.grant(cast, outside, leaver)
+    made = make_project(world, cast, inside, consumer=leaver.consumer)
+    run = end_project(world, cast, made)
+    with world.inside(cast):
+        job = Job.objects.get(tenant_id=cast.id, kind=offboarding.ADVANCE)
+    for kill_at in count(5, 6):
+        if run_in_child(cast.id, job.id, kill_at=kill_at) and _state_of(world, cast, job) == "done":
+            break
+        revive(admin_connection, job.id)
+        assert kill_at < 1000
+    assert world.bao.count_audit("auth/token/revoke-self", token.accessor) <= 1
+    assert world.bao.find_accessor(token.accessor) is None
+    assert world.bao.find_accessor(kept.accessor) is not None
+    with world.inside(cast):
+        assert Offboarding.objects.get(id=run.id).state == "done"
+        assert KeyVersion.objects.get(key_id=inside.id).state == "destroyed"
+        assert KeyVersion.objects.get(key_id=outside.id).state == "active"
+        assert list(Material.objects.values_list("version__key_id", flat=True)) == [outside.id]
+        assert not ConsumerToken.objects.filter(revoked_at=None).exists()
+        steps = OffboardingStep.objects.filter(offboarding_id=run.id)
+        assert {step.kind for step in steps if step.finished_at is None} == set()
+        positions = sorted(steps.values_list("position", flat=True))
+    world.sequence()
+    leaves = _leaves(world, cast)
+    recorded = [leaf["detail"]["step"] for leaf in leaves if leaf["action"] == "offboarding.step"]
+    assert sorted(recorded) == positions, "each step is recorded once"
+    for action in ("key.revoked", "key.destroyed", "grant.ended", "consumer.ended", "project.offboarded"):
+        assert sum(leaf["action"] == action for leaf in leaves) == 1, action
+
+
+def _leaves(world: World, cast: Cast) -> list[dict[str, Any]]:
+    from audit.models import Entry  # noqa: PLC0415
+
+    with world.inside(cast):
+        return [entry.body for entry in Entry.objects.filter(tenant_id=cast.id)]
 
 
 def _state_of(world: World, cast: Cast, job: Job) -> str:

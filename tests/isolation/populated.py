@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 from django.apps import apps
 from django.contrib.postgres.fields import ArrayField
-from django.db import models
+from django.db import models, transaction
 from psycopg import sql
 
 from byok_portal.boundary import actors
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     import psycopg
 
     from keys.models import Grant, Key
+    from tenants.models import Project
     from tests.world import Cast, Credential, World
 
 
@@ -41,6 +42,13 @@ class Populated:
     member_id: UUID
     job_id: UUID
     invitation_id: UUID
+    document_id: UUID
+    project: Project
+    run_id: UUID
+    incident_id: UUID
+    task_id: UUID
+    campaign_id: UUID
+    drill_id: UUID
 
     @property
     def id(self) -> UUID:
@@ -63,13 +71,18 @@ def tenant_column(model: type[models.Model]) -> str:
 
 def populate(world: World, admin: psycopg.Connection) -> Populated:
     """People, consumers, keys, a grant, a use, a revocation with its job, numbered and waiting events."""
+    from audit.services import documents  # noqa: PLC0415  # the app registry must be ready
+    from audit.services.recording import Target  # noqa: PLC0415
     from byok_portal.boundary.models import Job  # noqa: PLC0415
-    from keys.services import lifecycle, uses  # noqa: PLC0415  # the app registry must be ready
+    from keys.models import Campaign, Drill  # noqa: PLC0415
+    from keys.services import exposing, leaving, lifecycle, uses  # noqa: PLC0415  # the app registry must be ready
     from tenants.models import Membership  # noqa: PLC0415
-    from tenants.services import members  # noqa: PLC0415
+    from tenants.selectors import list_runs  # noqa: PLC0415
+    from tenants.services import consumers, members, projects  # noqa: PLC0415
 
     cast = world.tenant()
     key, ended, credential = world.key(cast), world.key(cast), world.consumer(cast)
+    suspected = world.key(cast)
     grant = world.grant(cast, key, credential, rate_per_minute=100)
     caller = actors.consumer(
         credential.consumer.id,
@@ -89,16 +102,36 @@ def populate(world: World, admin: psycopg.Connection) -> Populated:
             )
         lifecycle.revoke(actor=cast.actor, key_id=ended.id, reason="superseded")
         world.sequence()
+        incident = exposing.quarantine(actor=cast.actor, key_id=suspected.id)
         lifecycle.suspend(actor=cast.actor, key_id=key.id)
         lifecycle.resume(actor=cast.actor, key_id=key.id)
+        project = projects.create(actor=cast.actor, name=world.name("trial"), purpose="A trial")
+        leaver = consumers.register(actor=cast.actor, name=world.name("old"), kind="service", environment="staging")
+        leaving.end_consumer(actor=cast.actor, consumer_id=leaver.id, reason="dormant")
         issued = members.invite(actor=cast.actor, email=f"{world.name('new')}@{cast.slug}.example", role="auditor")
+        with transaction.atomic():
+            about = Target("tenant", cast.id)
+            document = documents.issue(
+                actor=cast.actor, kind="report", subject=about, statement={}, events=[], title="Report"
+            )
     with world.inside(cast):
         member_id = Membership.objects.exclude(user_id=cast.owner.pk).filter(is_active=True)[0].id
+        run_id = list_runs()[0].id
+        task_id = incident.tasks.order_by("position")[0].id
         job_id = Job.objects.filter(tenant_id=cast.id)[0].id
     for model in tenant_models():
         if not rows_of(admin, model, cast.id):
             invent(admin, model, cast.id)
-    return Populated(cast, key, ended, credential, grant, member_id, job_id, issued.invitation.id)
+    return Populated(
+        *(cast, key, ended, credential, grant, member_id, job_id, issued.invitation.id),
+        document_id=document.id,
+        project=project,
+        run_id=run_id,
+        incident_id=incident.id,
+        task_id=task_id,
+        campaign_id=rows_of(admin, Campaign, cast.id)[0]["id"],
+        drill_id=rows_of(admin, Drill, cast.id)[0]["id"],
+    )
 
 
 def rows_of(admin: psycopg.Connection, model: type[models.Model], tenant_id: UUID) -> list[dict[str, Any]]:

@@ -44,6 +44,11 @@ DEFINERS: Final = {
     "directory_due_versions": (DIRECTORY, APP),
     "directory_due_grants": (DIRECTORY, APP),
     "directory_behind_policy": (DIRECTORY, APP),
+    "directory_due_confirmations": (DIRECTORY, APP),
+    "directory_unasked_tenants": (DIRECTORY, APP),
+    "directory_due_drills": (DIRECTORY, APP),
+    "directory_due_ends": (DIRECTORY, APP),
+    "directory_due_projects": (DIRECTORY, APP),
     # Makes a table, so it is the owner's; it takes a number and says nothing.
     "audit_add_partition": (OWNER, SEQUENCER),
 }

@@ -62,8 +62,17 @@ BODY: dict[str, Any] = {
     "deliveries": ["decision"],
     "consumer": "nobody",
     "notices": ["0198a5c0-0000-7000-8000-000000000000"],
+    "name": "Review",
+    "due_on": "2031-01-01",
+    "kind": "revocation",
+    "key": "nobody",
+    "is_canary": True,
     "owner": "nobody",
     "backup_owner": "nobody",
+    "confirmation": "nobody",
+    "digest": "0",
+    "agreed": True,
+    "project": "",
 }
 
 

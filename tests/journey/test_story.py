@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import time
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any
@@ -202,8 +203,12 @@ def test_a_tenant_brings_a_key_a_service_uses_it_and_offboarding_ends_it(  # noq
     owner.post(f"/t/{acme}/keys/last-one/grant/", {**grant, "networks": "", "rate_per_minute": "", "reason": "Last"})
     last = f"/api/v1/tenants/{acme}/keys/last-one/use/"
     assert robot.call("POST", last, headers=bearer, data=asked).status == 200
-    start = {"tenant": tenant_id, "reason": "contract_ended", "note": "", "confirmation": acme}
-    staff.post("/staff/tenants/offboarding/add/", start)
+    start = {"tenant": tenant_id, "reason": "contract_ended", "note": ""}
+    review = staff.post("/staff/tenants/offboarding/add/", start)
+    assert "Will be refused" in review
+    digest = re.search(r'name="digest" value="([0-9a-f]{64})"', review)
+    assert digest
+    staff.post("/staff/tenants/offboarding/add/", {**start, "confirmation": acme, "digest": digest[1]})
     after = robot.call("POST", last, headers=bearer, data=asked)
     assert (after.status, after.json()["code"]) in {(403, "tenant_not_active"), (401, "unauthenticated")}
     portal.kill("worker")

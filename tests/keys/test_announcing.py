@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from keys.services import lifecycle
+from keys.services import exposing
 from tenants.models import Channel, Notice
 from tests.keys.test_ownership import join, remove
 
@@ -26,7 +26,7 @@ def test_owners_backup_and_consumers_hear_of_a_compromise_at_once(world: World) 
     key, credential = world.key(cast, owner=str(owner.pk)), world.consumer(cast)
     world.grant(cast, key, credential)
     with world.bound(cast):
-        lifecycle.compromise(actor=cast.actor, key_id=key.id, note="Found in a public repository")
+        exposing.compromise(actor=cast.actor, key_id=key.id, note="Found in a public repository")
     heard = told(world, cast, "key.compromised")
     assert {owner.pk, cast.backup.pk, cast.owner.pk, credential.consumer.id} <= set(heard)
     assert bystander.pk not in heard

@@ -20,9 +20,21 @@ from hypothesis.stateful import (
 
 from byok_portal.boundary.secrets import Secret
 from byok_portal.errors import PortalError
-from keys import tasks
-from keys.models import Grant, HandOver, Key, KeyVersion
-from keys.services import draining, grants, lifecycle, ownership, policies, rotation, uses
+from keys import recertification, tasks
+from keys.models import Grant, HandOver, Incident, IncidentTask, Key, KeyVersion
+from keys.services import (
+    campaigns,
+    confirming,
+    draining,
+    exposing,
+    grants,
+    incidents,
+    lifecycle,
+    ownership,
+    policies,
+    rotation,
+    uses,
+)
 from keys.states import VERSION_TRANSITIONS, Delivery, GrantState, KeyState, VersionState
 from tenants.models import Membership
 from tests.keys.test_ownership import join
@@ -37,7 +49,7 @@ if TYPE_CHECKING:
 
 REAL_NOW = timezone.now
 USABLE = {VersionState.ACTIVE, VersionState.SUSPENDED, VersionState.SUPERSEDED}
-ENDINGS: list[Callable[..., Any]] = [lifecycle.revoke, lifecycle.compromise]
+ENDINGS: list[Callable[..., Any]] = [lifecycle.revoke, exposing.compromise]
 ENDED = {KeyState.REVOKED, KeyState.COMPROMISED}
 
 
@@ -74,9 +86,8 @@ class Life(RuleBasedStateMachine):
     def rows(self) -> Any:
         """All that the operations write, but for the record."""
         with self.world.inside(self.cast):
-            return [
-                list(model.objects.order_by("id").values()) for model in (Key, KeyVersion, Grant, HandOver, Membership)
-            ]
+            written = (Key, KeyVersion, Grant, HandOver, Membership, Incident, IncidentTask)
+            return [list(model.objects.order_by("id").values()) for model in written]
 
     def states(self) -> dict[int, str]:
         with self.world.inside(self.cast):
@@ -125,6 +136,16 @@ class Life(RuleBasedStateMachine):
     def end(self, change: Callable[..., Any]) -> None:
         self.attempt(change, key_id=self.key.id, reason="key_compromise")
 
+    @rule(change=st.sampled_from([incidents.dismiss, incidents.confirm, None]))
+    def suspect(self, change: Callable[..., Any] | None) -> None:
+        if change is None:
+            self.attempt(exposing.quarantine, key_id=self.key.id)
+            return
+        with self.world.inside(self.cast):
+            found = Incident.objects.filter(key_id=self.key.id).order_by("-created_at").first()
+        if found is not None:
+            self.attempt(change, incident_id=found.id, note="Test")
+
     @rule(days=st.sampled_from([1, 40]))
     def grant(self, days: int) -> None:
         draft = grants.GrantDraft(
@@ -138,7 +159,12 @@ class Life(RuleBasedStateMachine):
 
     @rule(
         rules=st.sampled_from(
-            [{}, {"rotation_days": 20, "overdue": "suspend", "grace_days": 5}, {"max_lifetime_days": 30}]
+            [
+                {},
+                {"rotation_days": 20, "overdue": "suspend", "grace_days": 5},
+                {"max_lifetime_days": 30},
+                {"recertify_days": 10, "overdue": "suspend", "grace_days": 0},
+            ]
         )
     )
     def policy(self, rules: dict[str, Any]) -> None:
@@ -149,6 +175,17 @@ class Life(RuleBasedStateMachine):
         with self.world.inside(self.cast):
             member = Membership.objects.get(user_id=self.people[who].pk).id
         self.attempt(ownership.remove_member, membership_id=member)
+
+    @rule()
+    def start_a_campaign(self) -> None:
+        due_on = self.clock.now().date() + timedelta(days=2)
+        self.attempt(campaigns.start, name="Review", due_on=due_on, consequence="suspend")
+
+    @rule(answer=st.sampled_from(["confirmed", "confirmed", "change_needed", "not_mine"]))
+    def answer(self, answer: str) -> None:
+        with self.world.inside(self.cast):
+            seen = recertification.digest_of(recertification.facts_of(Key.objects.get(id=self.key.id)))
+        self.attempt(confirming.answer, key_id=self.key.id, answer=answer, seen=seen, note="Test")
 
     @rule()
     def hand_over(self) -> None:
@@ -183,6 +220,7 @@ class Life(RuleBasedStateMachine):
             assert key.state == KeyState.ACTIVE
             assert key.suspends_at is None or key.suspends_at > now
             assert used is not None
+            assert used.exposure == "none", "what strangers may know is not used"
             assert used.state in {VersionState.ACTIVE, VersionState.SUPERSEDED}
             assert used.state == VersionState.ACTIVE or (used.drain_until is not None and used.drain_until > now)
             assert used.expires_at is None or used.expires_at > now

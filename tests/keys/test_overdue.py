@@ -109,14 +109,14 @@ def test_a_version_that_drains_ends_with_its_lifetime_when_the_policy_comes_late
     assert ageing.use().allowed
 
 
-def test_another_reason_that_comes_first_suspends_and_is_not_lost_by_a_rotation(ageing: Ageing) -> None:
+def test_another_reason_that_comes_first_suspends_and_is_not_lost_by_a_rotation(
+    ageing: Ageing, monkeypatch: pytest.MonkeyPatch
+) -> None:
     soon = timezone.now() + timedelta(days=2)
     ageing.ask(**STRICT)
-    clocks.install(ClockReason.NOT_RECERTIFIED, lambda ids: dict.fromkeys(ids, soon))
-    try:
-        ageing.rotate(hours=1)
-        assert (ageing.now.suspends_at, ageing.now.suspends_for) == (soon, "not_recertified")
-    finally:
-        clocks._sources.pop(ClockReason.NOT_RECERTIFIED)
+    monkeypatch.setitem(clocks._sources, ClockReason.NOT_RECERTIFIED, lambda ids: dict.fromkeys(ids, soon))
+    ageing.rotate(hours=1)
+    assert (ageing.now.suspends_at, ageing.now.suspends_for) == (soon, "not_recertified")
+    monkeypatch.delitem(clocks._sources, ClockReason.NOT_RECERTIFIED)
     ageing.ask(rotation_days=365)
-    assert ageing.now.suspends_at == soon, "what another part stored is left alone"
+    assert ageing.now.suspends_at == soon, "what nobody knows about is left alone"

@@ -15,9 +15,9 @@ from byok_portal.boundary import actors, binding
 from byok_portal.boundary.identifiers import PLATFORM
 from byok_portal.errors import Conflict
 from keys import deadlines, reminders, tasks
-from keys.models import Grant, Key, KeyVersion, Proof
+from keys.models import CampaignItem, Grant, Key, KeyVersion, Proof
 from keys.reminders import NOTHING_SAID, Deadline, audience_of, find_next_look, find_stage
-from keys.services import lifecycle
+from keys.services import campaigns, lifecycle
 from keys.services import reminders as service
 from tenants.models import Membership, Notice, Reminder, Tenant
 from tenants.services import mails
@@ -186,8 +186,15 @@ def test_every_kind_of_deadline_is_found(world: World) -> None:
         Grant.objects.filter(id=grant.id).update(expires_at=soon)
         Tenant.objects.filter(id=waiting.cast.id).update(contract_ends_on=soon.date())
     Proof.objects.db_manager("owner").filter(tenant_id=waiting.cast.id).update(expires_at=soon)
-    assert waiting.sweep() == len(Deadline)
+    with world.bound(waiting.cast):
+        later = timezone.now().date() + timedelta(days=9)
+        campaigns.start(actor=waiting.cast.actor, name="Review", due_on=later)
+    with world.inside(waiting.cast):
+        CampaignItem.objects.update(due_on=soon.date())
+    assert waiting.sweep() == len(set(Deadline) - {Deadline.PROJECT}), "a project has its own test"
     assert sorted(waiting.said_to(waiting.cast.owner.pk)) == [
+        "campaign.asked",
+        "key.confirmation_due",
         "key.credential_expires",
         "key.ends_soon",
         "key.grant_ends",

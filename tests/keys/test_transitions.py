@@ -7,7 +7,13 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 
-from keys.states import GRANT_TRANSITIONS, VERSION_TRANSITIONS
+from keys.states import (
+    GRANT_TRANSITIONS,
+    INCIDENT_TRANSITIONS,
+    SUCCESSION_TRANSITIONS,
+    TASK_TRANSITIONS,
+    VERSION_TRANSITIONS,
+)
 from tenants.states import TENANT_TRANSITIONS
 
 if TYPE_CHECKING:
@@ -20,6 +26,9 @@ if TYPE_CHECKING:
 TABLES: dict[str, Mapping[Any, frozenset[Any]]] = {
     "keys_keyversion": VERSION_TRANSITIONS,
     "keys_grant": GRANT_TRANSITIONS,
+    "keys_incident": INCIDENT_TRANSITIONS,
+    "keys_incidenttask": TASK_TRANSITIONS,
+    "keys_succession": SUCCESSION_TRANSITIONS,
     "tenants_tenant": TENANT_TRANSITIONS,
 }
 

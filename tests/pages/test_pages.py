@@ -1,15 +1,19 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from datetime import timedelta
 from typing import TYPE_CHECKING, Any
 from uuid import UUID
 
 import pytest
+from django.db import transaction
 from django.test import Client
 from django.urls import reverse
+from django.utils import timezone
 
 from audit import words
 from audit.models import Entry
+from audit.services.recording import Target
 from byok_portal.boundary import jobs, operations
 from byok_portal.boundary.identifiers import new_id
 from tests.pages.browser import BACKEND, at, sign_in, text_of
@@ -33,8 +37,20 @@ PAGES: dict[str, tuple[set[str], tuple[str, ...]]] = {
     "keys:resume": ({OWNER}, ("key",)),
     "keys:revoke": ({OWNER}, ("key",)),
     "keys:compromise": ({OWNER}, ("key",)),
+    "keys:quarantine": ({OWNER, CUSTODIAN, APPROVER}, ("key",)),
+    "keys:incidents": (EVERYONE, ()),
+    "keys:incident": (EVERYONE, ("incident",)),
+    "keys:incident-report": ({OWNER, APPROVER, AUDITOR}, ("incident",)),
+    "keys:incident-issue": ({OWNER, CUSTODIAN, APPROVER}, ("incident",)),
+    "keys:incident-task": ({OWNER, CUSTODIAN, APPROVER}, ("incident", "task")),
+    "keys:incident-note": ({OWNER, CUSTODIAN, APPROVER}, ("incident",)),
+    "keys:incident-move": ({OWNER, CUSTODIAN, APPROVER}, ("incident",)),
+    "keys:incident-since": ({OWNER, CUSTODIAN, APPROVER}, ("incident",)),
+    "keys:incident-confirm": ({OWNER}, ("incident",)),
+    "keys:incident-dismiss": ({OWNER}, ("incident",)),
     "keys:withdraw": ({OWNER, CUSTODIAN}, ("key",)),
     "keys:rotate": ({OWNER, CUSTODIAN}, ("key",)),
+    "keys:rotate-assisted": ({OWNER, CUSTODIAN}, ("key",)),
     "keys:finish-rotation": ({OWNER, CUSTODIAN}, ("key", "version")),
     "keys:roll-back": ({OWNER, CUSTODIAN}, ("key", "version")),
     "keys:brownout": ({OWNER, CUSTODIAN}, ("key", "version")),
@@ -50,8 +66,31 @@ PAGES: dict[str, tuple[set[str], tuple[str, ...]]] = {
     "keys:finding-accept": ({OWNER}, ("key", "kind")),
     "keys:right-size": ({OWNER, APPROVER}, ("key",)),
     "keys:hand-over": ({OWNER}, ("key",)),
+    "keys:campaigns": (EVERYONE, ()),
+    "keys:campaign": (EVERYONE, ("campaign",)),
+    "keys:campaign-start": ({OWNER}, ()),
+    "keys:campaign-close": ({OWNER}, ("campaign",)),
+    "keys:campaign-cancel": ({OWNER}, ("campaign",)),
+    "keys:my-keys": ({OWNER, CUSTODIAN, APPROVER}, ()),
+    "keys:recertify": ({OWNER, CUSTODIAN, APPROVER}, ("key",)),
+    "keys:drills": (EVERYONE, ()),
+    "keys:drill": (EVERYONE, ("drill",)),
+    "keys:drill-start": ({OWNER}, ()),
+    "keys:drill-schedule": ({OWNER}, ()),
+    "keys:canary": ({OWNER}, ("key",)),
     "keys:member-role": ({OWNER}, ("member",)),
     "keys:member-remove": ({OWNER}, ("member",)),
+    "keys:projects": (EVERYONE, ()),
+    "keys:project": (EVERYONE, ("project",)),
+    "keys:project-create": ({OWNER}, ()),
+    "keys:project-change": ({OWNER}, ("project",)),
+    "keys:project-offboard": ({OWNER}, ("project",)),
+    "keys:key-project": ({OWNER}, ("key",)),
+    "keys:consumer-project": ({OWNER}, ("consumer",)),
+    "keys:tenant-plan": (EVERYONE, ()),
+    "keys:run": (EVERYONE, ("run",)),
+    "keys:residual-settle": ({OWNER}, ("run", "step")),
+    "tenants:automatic-end": ({OWNER}, ()),
     "tenants:invitation-withdraw": ({OWNER}, ("invitation",)),
     "tenants:consumers": (EVERYONE, ()),
     "tenants:consumer": (EVERYONE, ("consumer",)),
@@ -68,15 +107,25 @@ PAGES: dict[str, tuple[set[str], tuple[str, ...]]] = {
     "audit:detail": ({OWNER, APPROVER, AUDITOR}, ("event",)),
     "audit:export": ({OWNER, APPROVER, AUDITOR}, ()),
     "audit:erase": ({OWNER}, ()),
+    "audit:documents": ({OWNER, APPROVER, AUDITOR}, ()),
+    "audit:document": ({OWNER, APPROVER, AUDITOR}, ("document",)),
 }
 MISSING = {
+    "project": "no-such-project",
+    "run": UUID(int=1),
+    "step": 99,
     "key": "no-such-key",
     "version": 99,
     "grant": UUID(int=1),
     "consumer": "no-such-consumer",
     "token": UUID(int=1),
     "event": UUID(int=1),
+    "document": UUID(int=1),
     "job": UUID(int=1),
+    "incident": UUID(int=1),
+    "campaign": UUID(int=1),
+    "drill": UUID(int=1),
+    "task": UUID(int=1),
     "kind": "no_backup_owner",
     "member": UUID(int=1),
     "invitation": UUID(int=1),
@@ -97,14 +146,18 @@ class Stage:
 
 @pytest.fixture(scope="module")
 def stage(world_setup: World, django_db_blocker: Any) -> Stage:
-    from tenants.models import Membership  # noqa: PLC0415  # settings must be ready
-    from tenants.services import members  # noqa: PLC0415
+    from audit.services import documents  # noqa: PLC0415  # settings must be ready
+    from keys.services import campaigns, drills, exposing, leaving  # noqa: PLC0415  # settings must be ready
+    from tenants.models import Membership  # noqa: PLC0415
+    from tenants.selectors import list_runs  # noqa: PLC0415
+    from tenants.services import consumers, members, projects  # noqa: PLC0415
 
     world = world_setup
     with django_db_blocker.unblock():
         cast = world.tenant()
         user = world.name("user")
         key = world.key(cast, token=world.bao_token(user))
+        suspected = world.key(cast)
         credential = world.consumer(cast)
         grant = world.grant(cast, key, credential)
         world.sequence()
@@ -115,8 +168,22 @@ def stage(world_setup: World, django_db_blocker: Any) -> Stage:
         with world.bound(cast):
             email = f"new@{cast.slug}.example"
             invitation = members.invite(actor=cast.actor, email=email, role=AUDITOR).invitation.id
+            incident = exposing.quarantine(actor=cast.actor, key_id=suspected.id)
+            due_on = timezone.now().date() + timedelta(days=9)
+            campaign = campaigns.start(actor=cast.actor, name="Review", due_on=due_on)
+            canary = drills.set_canary(actor=cast.actor, key_id=world.key(cast).id, is_canary=True)
+            drill = drills.start(actor=cast.actor, kind="revocation", key_id=canary.id)
+            with transaction.atomic():
+                about = Target("tenant", cast.id)
+                content: dict[str, Any] = {"kind": "report", "statement": {}, "events": [], "title": "Report"}
+                document = documents.issue(actor=cast.actor, subject=about, **content).id
+            project = projects.create(actor=cast.actor, name="Winter trial", purpose="A trial")
+            leaver = consumers.register(actor=cast.actor, name="Leaver", kind="service", environment="staging")
+            leaving.end_consumer(actor=cast.actor, consumer_id=leaver.id, reason="dormant")
         with world.inside(cast):
+            run = list_runs()[0].id
             job = jobs.enqueue("key.revoke_upstream", subject_id=new_id()).id
+            task = incident.tasks.order_by("position")[0].id
             member = Membership.objects.get(user_id=people[APPROVER].pk).id
         arguments: dict[str, object] = {
             "key": key.slug,
@@ -125,7 +192,15 @@ def stage(world_setup: World, django_db_blocker: Any) -> Stage:
             "consumer": credential.consumer.slug,
             "token": credential.token_id,
             "event": event,
+            "document": document,
             "job": job,
+            "project": project.slug,
+            "run": run,
+            "step": 1,
+            "incident": incident.id,
+            "campaign": campaign.id,
+            "drill": drill.id,
+            "task": task,
             "kind": "no_backup_owner",
             "member": member,
             "invitation": invitation,
@@ -199,7 +274,7 @@ def test_a_forged_post_of_an_auditor_changes_nothing_and_is_recorded(world: Worl
 def test_every_operation_with_a_page_here_is_in_the_table() -> None:
     pages = {str(row.page) for row in operations.REGISTRY.values() if isinstance(row.page, str)}
     # A person without a place yet has another test, and so has a file.
-    elsewhere = {"tenants:invitation", "audit:save-csv"}
+    elsewhere = {"tenants:invitation", "audit:save-csv", "audit:document-bundle"}
     assert {page for page in pages if not page.startswith("admin:")} - set(PAGES) == elsewhere
 
 
@@ -273,9 +348,10 @@ def test_odd_queries_of_the_key_list_are_harmless(world: World, stage: Stage, qu
 
 def test_the_key_list_finds_by_name_ending_and_tab(world: World, stage: Stage) -> None:
     browser, address = stage.browsers[OWNER], stage.address("keys:list")
-    row = browser.get(address).context["rows"][0]
-    for query in ({"q": row["key"]["name"][:9]}, {"q": row["key"]["hint"]}, {"provider": "openbao"}):
+    rows = browser.get(address).context["rows"]
+    for query in ({"q": rows[0]["key"]["name"]}, {"q": rows[0]["key"]["hint"]}):
         assert len(browser.get(address, query).context["rows"]) == 1
+    assert len(browser.get(address, {"provider": "openbao"}).context["rows"]) == len(rows)
     for query in ({"q": "nothing like it"}, {"tab": "ended"}, {"provider": "openai"}):
         answer = browser.get(address, query)
         assert answer.context["rows"] == []

@@ -123,7 +123,11 @@ def test_a_revoked_token_and_an_ended_consumer_are_refused(world: World) -> None
     end = at("keys:consumer-end", cast, second.consumer.slug)
     assert key.name in text_of(browser.get(end))
     assert browser.post(end, {"reason": ""}).status_code == 422
-    assert browser.post(end, {"reason": "contract_ended"}).status_code == 302
+    digest = browser.get(end).context["form"].initial["digest"]
+    asked = {"reason": "contract_ended", "confirmation": second.consumer.slug, "digest": digest}
+    assert browser.post(end, {**asked, "confirmation": "yes"}).status_code == 422
+    assert browser.post(end, {**asked, "digest": "0" * 64}).status_code == 409
+    assert browser.post(end, asked).status_code == 302
     with world.inside(cast):
         assert not ConsumerToken.objects.filter(revoked_at=None).exists()
     for credential in (first, second):

@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 from byok_portal.boundary.secrets import Secret
 from byok_portal.errors import InvalidInput
 from keys.catalogue import load_catalogue
-from keys.shapes import MAX_BYTES, check_shape, hint, recognise
+from keys.shapes import MAX_BYTES, check_shape, hint, mode_of, recognise
 
 CATALOGUE = load_catalogue()
 A = "a" * 200
@@ -113,3 +113,16 @@ def refusal(text: str, slug: str) -> str:
     except InvalidInput as refused:
         return str(refused)
     return ""
+
+
+@pytest.mark.parametrize(
+    ("slug", "text", "mode"),
+    [
+        ("stripe", "rk_live_" + A[:99], "live"),
+        ("stripe", "sk_test_" + A[:24], "test"),
+        ("stripe", "something else", ""),
+        ("openbao", "hvs." + A[:90], ""),
+    ],
+)
+def test_a_proof_records_the_mode_that_the_form_tells(slug: str, text: str, mode: str) -> None:
+    assert mode_of(Secret(text), CATALOGUE[slug]) == mode

@@ -8,12 +8,20 @@ from byok_portal.boundary import jobs
 from byok_portal.boundary.models import Job
 from keys.models import Key
 from tenants.models import Offboarding, OffboardingStep, Tenant
+from tenants.services import projects
 from tests.staff.door import address, enter, errors_of
 
 if TYPE_CHECKING:
+    from django.test import Client
+
     from tests.world import World
 
 URL = "tenants_offboarding_add"
+
+
+def review(client: Client, values: dict[str, str]) -> str:
+    """The digest of the plan that the review shows."""
+    return str(client.post(address(URL), values).context["form"].initial["digest"])
 
 
 def test_the_review_counts_what_ends_and_changes_nothing(world: World) -> None:
@@ -39,11 +47,18 @@ def test_the_review_counts_what_ends_and_changes_nothing(world: World) -> None:
 def test_only_the_typed_slug_starts_it(world: World) -> None:
     client, cast = enter(world), world.tenant()
     values = {"tenant": str(cast.id), "reason": "contract_ended", "note": "Ticket 7"}
+    values["digest"] = review(client, values)
     for typed in ("", "yes", cast.slug.upper()):
         response = client.post(address(URL), {**values, "confirmation": typed})
         assert errors_of(response) == {"confirmation": ["Confirmation must repeat the tenant's slug."]}
     with world.inside(cast):
         assert Tenant.objects.get(id=cast.id).state == "active"
+    with world.bound(cast):
+        projects.create(actor=cast.actor, name="Not material", purpose="It holds nothing")
+    world.consumer(cast)
+    stale = client.post(address(URL), {**values, "confirmation": cast.slug})
+    assert "changed since the plan was shown" in str(errors_of(stale))
+    values["digest"] = review(client, values)
     started = client.post(address(URL), {**values, "confirmation": cast.slug})
     with world.inside(cast):
         run = Offboarding.objects.get()
@@ -59,6 +74,7 @@ def test_the_progress_page_refreshes_while_it_runs_and_names_every_step(world: W
     client, cast = enter(world), world.tenant()
     key = world.key(cast)
     values = {"tenant": str(cast.id), "reason": "contract_ended", "note": ""}
+    values["digest"] = review(client, values)
     page = client.post(address(URL), {**values, "confirmation": cast.slug})["Location"]
     running = client.get(page).content.decode()
     assert 'data-refresh="3"' in running

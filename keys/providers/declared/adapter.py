@@ -16,6 +16,7 @@ from keys.providers.contract import (
     Excess,
     ProbeResult,
     RevokeResult,
+    RotationWay,
     Upstream,
     UpstreamStatus,
 )
@@ -40,6 +41,8 @@ if TYPE_CHECKING:
 
 class DeclaredAdapter:
     """Interprets `[probe]` and `[revoke]` of the entry."""
+
+    rotation = RotationWay.GUIDED
 
     def probe(self, upstream: Upstream, plaintext: Secret, nonce: str) -> ProbeResult:
         """One read-only call."""

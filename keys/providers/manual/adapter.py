@@ -8,7 +8,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from byok_portal.errors import Refused
-from keys.providers.contract import CallResult, ProbeResult, RevokeResult, Upstream, UpstreamStatus
+from keys.providers.contract import CallResult, ProbeResult, RevokeResult, RotationWay, Upstream, UpstreamStatus
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -19,6 +19,8 @@ if TYPE_CHECKING:
 
 class ManualAdapter:
     """Knows nothing of the provider, so claims nothing."""
+
+    rotation = RotationWay.GUIDED
 
     def probe(self, upstream: Upstream, plaintext: Secret, nonce: str) -> ProbeResult:
         """Always unknown."""

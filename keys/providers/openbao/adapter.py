@@ -15,6 +15,7 @@ from keys.providers.contract import (
     Excess,
     ProbeResult,
     RevokeResult,
+    RotationWay,
     Upstream,
     UpstreamStatus,
 )
@@ -58,6 +59,8 @@ _SILENT_REASON: Final = (
 
 class OpenBaoAdapter:
     """Speaks to the customer's own OpenBao (or a Vault-compatible server)."""
+
+    rotation = RotationWay.ASSISTED
 
     def probe(self, upstream: Upstream, plaintext: Secret, nonce: str) -> ProbeResult:
         """Read-only. Of a token with a limited number of uses only one question is asked that counts."""
@@ -232,7 +235,9 @@ def _account(health: Health, data: dict[str, Json]) -> Account:
     """
     name = str(data.get("display_name") or "token")
     entity = data.get("entity_id")
-    identity = f"entity/{entity}" if entity else f"token/{name}@{data.get('path') or ''}"
+    # Made at create or at create-orphan is one way of making: a successor is always an orphan.
+    path = str(data.get("path") or "").removesuffix("-orphan")
+    identity = f"entity/{entity}" if entity else f"token/{name}@{path}"
     # "accessor.nsid": tokens of two namespaces are never the same account.
     namespace = str(data.get("accessor") or "").partition(".")[2]
     parts = [health.cluster_id, *([namespace] if namespace else []), identity]

@@ -86,7 +86,7 @@ def find_excess(entry: ProviderEntry, parameters: Mapping[str, str], rights: Rig
 
 def find_paths_beyond(entry: ProviderEntry, parameters: Mapping[str, str], granted: Rights) -> list[Excess]:
     """Granted paths (a trailing `*` marks a prefix) outside the scopes' paths and the token's own affairs."""
-    regions = _regions(entry, parameters)
+    regions = (*_regions(entry, parameters), *_sentinels(entry, parameters))  # those are told in their own words
     beyond = [
         (path, held - {"deny"})
         for path, held in granted.items()

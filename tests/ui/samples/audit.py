@@ -13,6 +13,24 @@ LEAF = (
     '"prev":"b5bb9d8014a0f9b1d61e21e796d78dccdf1352f23cd32812f4850b878ae4944c","seq":1841,"tenant":"acme","v":1}'
 )
 HASH = "7d865e959b2466918c9863afca942d0fb89d7c9ac0c99bafc3749504ded97730"
+DOCUMENT: dict[str, Any] = page(
+    "Certificates and reports",
+    "Offboarding certificate",
+    title="Offboarding certificate",
+    subject="Acme",
+    issued_at=before(days=2),
+    is_signed=True,
+    entry_url="#",
+    entries=214,
+    statement='{\n  "reason": "cessation_of_operation",\n  "steps": []\n}',
+    is_cut=False,
+    bundle_url="#",
+    page_url="#",
+    json_url="#",
+    verifier_url="#",
+    keys="portal.example/audit/1+1a2b3c4d+AbCd",
+    command="python3 byok_verify.py offboarding-certificate.zip --log-key log.vkey",
+)
 ROWS = [
     {
         "number": 1841,
@@ -152,5 +170,18 @@ AUDIT_PAGES: dict[str, tuple[str, dict[str, Any]]] = {
         ERASE | {"kind": "event", "id": "0192f3c1", "errors": ["Nothing in the record of this tenant has this id."]},
     ),
     "export": ("audit/export.html", EXPORT),
+    "documents": (
+        "audit/documents.html",
+        page("Audit log", "Certificates and reports", pager={"label": ""})
+        | {
+            "rows": [
+                {"title": "Offboarding certificate", "subject": "Acme", "issued_at": before(days=2), "url": "#"},
+                {"title": "Incident report", "subject": "Incident", "issued_at": before(days=9), "url": "#"},
+            ]
+        },
+    ),
+    "documents_none": ("audit/documents.html", page("Audit log", "Certificates and reports", rows=[])),
+    "document": ("audit/document.html", DOCUMENT),
+    "document_unsigned": ("audit/document.html", DOCUMENT | {"is_signed": False, "is_cut": True}),
     "export_pending": ("audit/export.html", EXPORT | {"checkpoint": None, "count": 0}),
 }

@@ -239,6 +239,12 @@ KEY_PAGES: dict[str, tuple[str, dict[str, Any]]] = {
         "keys/detail.html",
         DETAIL | {"proof": {"state": "none", "prove_url": "#"}, "grants": [], "uses": []},
     ),
+    "rotate_offer": (
+        "keys/rotate.html",
+        page("Keys", "Rotate", key=KEY, entry=ENTRY, form=submit(RotateForm, {}), cancel_url="#")
+        | {"current": {"number": 2, "ending": "…9F3A", "grants": 1}, "guide": ["Paste it here."], "drains": []}
+        | {"offer": {"url": "#", "obstacle": "The token's policies do not let it have a successor made."}},
+    ),
     "rotate": (
         "keys/rotate.html",
         page(

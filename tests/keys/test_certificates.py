@@ -1,0 +1,99 @@
+from __future__ import annotations
+
+import json
+from typing import TYPE_CHECKING, Any
+
+import pytest
+
+from audit.canonical import canonicalise
+from audit.models import Entry
+from byok_portal.errors import Conflict
+from keys import certificates
+from keys.models import KeyVersion
+from keys.services import offboarding
+from tenants.models import Offboarding
+from tests.keys.test_endings import end_project, make_project, work
+
+if TYPE_CHECKING:
+    from tests.world import World
+
+
+def plain(value: Any) -> bool:
+    """Whether it is JSON and nothing else, all the way down."""
+    if isinstance(value, dict):
+        return all(isinstance(name, str) and plain(each) for name, each in value.items())
+    if isinstance(value, list):
+        return all(map(plain, value))
+    return value is None or type(value) in {str, int, bool}
+
+
+def test_the_statement_of_a_tenants_end_says_what_was_done_and_nothing_personal(world: World) -> None:
+    cast, staff = world.tenant(), world.staff_actor()
+    key, credential = world.key(cast), world.consumer(cast)
+    world.grant(cast, key, credential)
+    with world.bound(cast):
+        run = offboarding.start(actor=staff, reason="contract_ended", confirmation=cast.slug)
+    with world.inside(cast), pytest.raises(Conflict) as early:
+        certificates.statement_of(Offboarding.objects.get())
+    assert early.value.code == "offboarding_runs"
+    assert work(world, cast, run.id) == "done"
+    world.sequence()
+    with world.inside(cast):
+        done = Offboarding.objects.get()
+        statement, events = certificates.statement_of(done), certificates.events_of(done)
+        version = KeyVersion.objects.get()
+        numbered = Entry.objects.filter(tenant_id=cast.id, event_id__in=events)
+        actions = sorted(entry.action for entry in numbered)
+    assert plain(statement)
+    canonicalise(statement)
+    assert statement["subject"] == {"kind": "tenant", "id": str(cast.id), "slug": cast.slug}
+    assert statement["times"]["requested"] <= statement["times"]["refused_from"] <= statement["times"]["finished"]
+    assert statement["counts"] == {"steps": 5, "done": 5, "residual": 0, "settled_by_hand": 0}
+    assert [step["kind"] for step in statement["steps"]] == [
+        "revoke_key",
+        "revoke_upstream",
+        "end_consumer",
+        "shred_keys",
+        "close",
+    ]
+    assert [(each["number"], each["upstream"]) for each in statement["versions"]] == [(1, "revoked_confirmed")]
+    assert statement["shred"]["remaining"] == {"live_keys": 0, "live_grants": 0, "live_consumers": 0}
+    assert "backup" in statement["shred"]["statement"]
+    text = json.dumps(statement)
+    assert "@" not in text
+    assert bytes(version.fingerprint).hex() not in text
+    assert len(events) == len(set(events)) == len(actions)
+    assert {
+        "tenant.offboarding_started",
+        "offboarding.planned",
+        "key.revoked",
+        "key.upstream_revoked",
+        "consumer.ended",
+        "tenant.keys_shredded",
+        "tenant.offboarded",
+    } <= set(actions)
+
+
+def test_the_statement_of_a_project_tells_a_word_of_people_from_a_providers_answer(world: World) -> None:
+    cast = world.tenant()
+    key = world.key(cast)
+    made = make_project(world, cast, key)
+    run = end_project(world, cast, made)
+    from tenants.models import OffboardingStep  # noqa: PLC0415  # beside its use
+
+    with world.inside(cast):
+        step = OffboardingStep.objects.get(kind="revoke_upstream")
+        OffboardingStep.objects.filter(id=step.id).update(state="calling")
+        said = {"instruction": "Delete it there", "note": "Silent"}
+        OffboardingStep.objects.filter(id=step.id).update(state="residual", **said)
+    assert work(world, cast, run.id) == "done"
+    with world.bound(cast):
+        offboarding.settle_residual(actor=cast.actor, run_id=run.id, position=step.position, note="Done")
+    with world.inside(cast):
+        statement = certificates.statement_of(Offboarding.objects.get())
+    [residual] = statement["residuals"]
+    assert (residual["instruction"], residual["settled_by_hand"]) == ("Delete it there", True)
+    assert residual["settled_by"] == {"kind": "person", "id": str(cast.owner.pk), "role": "owner"}
+    assert [each["upstream"] for each in statement["versions"]] == ["valid"]
+    assert statement["started_by"]["role"] == "owner"
+    assert statement["shred"]["versions"] == 1
