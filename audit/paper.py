@@ -1,4 +1,4 @@
-"""A statement as people read it: sections with facts and tables, in the order it was written. Never asks the database."""
+"""A statement as people read it: sections with facts and tables, in their order. Never asks the database."""
 
 from __future__ import annotations
 

@@ -222,6 +222,13 @@ SPECTACULAR_SETTINGS = {
     "ENUM_NAME_OVERRIDES": {
         "KindEnum": "tenants.models.ConsumerKind",
         "ErasureKindEnum": [(word, word) for word in ("event", "person", "consumer")],
+        "DrillKindEnum": [(word, word) for word in ("revocation", "rotation", "offboarding")],
+        "CampaignSelectionEnum": [(word, word) for word in ("all", "environment", "provider", "risk", "policy")],
+        "CampaignStateEnum": [(word, word) for word in ("open", "closed", "cancelled")],
+        "IncidentStateEnum": "keys.models.words.INCIDENT_STATES",
+        "IncidentExposureEnum": "keys.models.incidents.EXPOSURES",
+        "ConsequenceEnum": [(word, word) for word in ("notify", "block_grants", "suspend")],
+        "RevocationReasonEnum": "keys.models.words.REVOCATION_REASONS",
     },
 }
 

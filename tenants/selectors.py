@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, TypeVar
+from typing import TYPE_CHECKING, Final, TypeVar
 
 from django.db import connections, models
 
+from audit.documents import list_documents
 from byok_portal.boundary import binding
 from byok_portal.boundary.directory import Place
 from byok_portal.boundary.identifiers import parse_id
@@ -19,6 +20,11 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from django.db.models import QuerySet
+
+    from audit.models import Document
+
+CERTIFICATE: Final = "offboarding_certificate"
+"""The kind of its document."""
 
 _Model = TypeVar("_Model", bound=models.Model)
 
@@ -115,6 +121,14 @@ def find_run(kind: SubjectKind, subject_id: UUID) -> Offboarding | None:
     """The newest offboarding of one subject."""
     runs = Offboarding.objects.filter(subject_kind=kind, subject_id=subject_id)
     return runs.order_by("-created_at", "-id").first()
+
+
+def find_certificate(run: Offboarding) -> Document | None:
+    """The newest certificate of a finished run, without its text; None before there is one."""
+    if run.state != Offboarding.State.DONE:
+        return None
+    issued = list_documents().filter(kind=CERTIFICATE, subject_id=run.subject_id, created_at__gte=run.created_at)
+    return issued.first()
 
 
 def list_runs() -> QuerySet[Offboarding]:

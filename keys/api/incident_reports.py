@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from rest_framework import serializers
+from drf_spectacular.types import OpenApiTypes
 from rest_framework.response import Response
 
 from audit.api.documents import DocumentRow
@@ -25,7 +25,7 @@ class IncidentReport(PortalView):
 
     reads = Permission.AUDIT_READ
 
-    @describe("incident_report", answer=serializers.DictField())
+    @describe("incident_report", answer=OpenApiTypes.OBJECT)
     def get(self, request: Request, tenant: str, incident: UUID) -> Response:
         return Response(incident_report.build(selectors.get_incident(incident)).statement)
 

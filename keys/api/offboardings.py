@@ -96,10 +96,11 @@ class RunDetailBody(RunBody):
     settled = serializers.IntegerField()
     total = serializers.IntegerField()
     percent = serializers.IntegerField()
+    certificate = serializers.UUIDField(allow_null=True, help_text="The id of its newest document, once it is done.")
     steps = OffboardingStepBody(many=True)
 
     class Meta(RunBody.Meta):
-        fields = (*RunBody.Meta.fields, "done", "residual", "settled", "total", "percent", "steps")  # type: ignore[assignment]
+        fields = (*RunBody.Meta.fields, "done", "residual", "settled", "total", "percent", "certificate", "steps")  # type: ignore[assignment]
 
 
 class StartBody(ReasonBody):
@@ -120,6 +121,8 @@ def run_answer(run: Offboarding) -> dict[str, Any]:
     counts = offboarding.progress_of(run)
     steps = OffboardingStep.objects.filter(offboarding_id=run.id).order_by("position")[:MAX_STEPS]
     numbers = {name: getattr(counts, name) for name in ("done", "residual", "settled", "total", "percent")}
+    certificate = tenants.find_certificate(run)
+    numbers["certificate"] = certificate.id if certificate else None
     return {**RunBody(run).data, **numbers, "steps": OffboardingStepBody(steps, many=True).data}
 
 

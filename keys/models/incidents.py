@@ -14,6 +14,7 @@ from tenants.base import TenantModel, tenant_link
 
 OPEN_STATES = (IncidentState.NEW, IncidentState.IN_PROGRESS, IncidentState.ON_HOLD)
 _EXPOSURES = [Exposure.SUSPECTED, Exposure.CONFIRMED]
+EXPOSURES = [(each.value, each.label) for each in _EXPOSURES]
 
 
 class Incident(TenantModel):
@@ -21,7 +22,7 @@ class Incident(TenantModel):
 
     key = tenant_link("keys.Key", related_name="incidents")
     versions = ArrayField(models.PositiveIntegerField(), help_text="Numbers of the versions that are exposed.")
-    exposure = models.CharField(max_length=10, choices=[(each.value, each.label) for each in _EXPOSURES])
+    exposure = models.CharField(max_length=10, choices=EXPOSURES)
     reason = models.CharField(max_length=30, choices=choices_of(RevocationReason))
     state = models.CharField(max_length=12, choices=choices_of(IncidentState), default=IncidentState.NEW)
     is_false_alarm = models.BooleanField(default=False)

@@ -15,6 +15,7 @@ from django.db.models import Case, F, IntegerField, Value, When
 from django.db.models.functions import Coalesce
 from django.utils import timezone
 
+from audit.services.documents import ISSUED
 from audit.services.recording import Event, append_many
 from byok_portal.boundary import binding, jobs, operations
 from byok_portal.boundary.operations import Absent, operation
@@ -22,7 +23,7 @@ from byok_portal.boundary.permissions import Permission
 from byok_portal.errors import Conflict
 from keys import endings
 from keys.models import KeyVersion
-from keys.services import runs, steps, upstream
+from keys.services import certifying, runs, steps, upstream
 from keys.services.catalogue import entry_of
 from keys.states import RevocationReason
 from tenants.models import Offboarding, OffboardingStep
@@ -149,7 +150,7 @@ def finish_upstream_step(
 @operation(
     "tenant.offboard_step",
     permission=Permission.JOB_RUN,
-    events=(*steps.EVENTS, *_STEP_EVENTS),
+    events=(*steps.EVENTS, *_STEP_EVENTS, ISSUED),
     page=_WORKER,
     api=_WORKER,
 )
@@ -161,6 +162,8 @@ def run_steps(*, actor: Actor, step_ids: Sequence[UUID]) -> None:
     for row in rows:
         row.state = _State.DONE
     _settle(actor, rows, outcomes)
+    if run.state == Offboarding.State.DONE:
+        certifying.issue(actor, run)
 
 
 def _run_upstream(actor: Actor, step: OffboardingStep, *, last: bool) -> bool:

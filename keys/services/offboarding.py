@@ -13,12 +13,13 @@ from django.db import connections, transaction
 from django.db.models import Count
 from django.utils import timezone
 
+from audit.services.documents import ISSUED
 from audit.services.recording import Target, append
 from byok_portal.boundary import binding
 from byok_portal.boundary.operations import Absent, commit, operation
 from byok_portal.boundary.permissions import Permission
 from byok_portal.errors import Conflict, NotFound
-from keys.services import announcing, runs
+from keys.services import announcing, certifying, runs
 from keys.states import RevocationReason
 from tenants import rules
 from tenants import selectors as tenants
@@ -159,7 +160,7 @@ def start_by_project_end(*, actor: Actor, project_id: UUID, day: date) -> Offboa
 @operation(
     "offboarding.settle_residual",
     permission=Permission.OFFBOARDING_SETTLE,
-    events=("offboarding.residual_settled",),
+    events=("offboarding.residual_settled", ISSUED),
     page="keys:residual-settle",
     api="api:residual-settle",
 )
@@ -184,6 +185,8 @@ def settle_residual(*, actor: Actor, run_id: UUID, position: int, note: str) -> 
     )
     step.event_ids = [*step.event_ids, event]
     step.save(update_fields=["state", "settled_at", "settled_by_id", "settled_note", "event_ids"])
+    if run.state == Offboarding.State.DONE:
+        certifying.issue(actor, run)
     return step
 
 

@@ -63,7 +63,8 @@ def remove_member(
     reason = RevocationReason.AFFILIATION_CHANGED.value
     with operations.receipts() as events:
         membership = departures.deactivate(actor=actor, membership_id=membership_id, note=text)
-        run = runs.open_run(actor, SubjectKind.OWNER, person, reason=reason, note=text, digest=digest)
+        # The note is about a person: it stays on the erasable side of the log.
+        run = runs.open_run(actor, SubjectKind.OWNER, person, reason=reason, digest=digest)
         done = [_step("end_membership", membership.id, "End the membership", [events[0]])]
         for key_id in list_owned(person):
             key = selectors.lock_key(key_id)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import TYPE_CHECKING, Any, ClassVar, Final
 
 from django.db.models import Count
+from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.translation import gettext as _
 from django.utils.translation import gettext_lazy
@@ -85,9 +86,10 @@ class RunPage(TenantPage):
         }
         return self.render("tenants/offboarding.html", context)
 
-    def certificate_url(self, run: Offboarding) -> str:  # the shelf of signed documents answers it when it is there
-        """Where the signed certificate of a finished run is; empty without one."""
-        return ""
+    def certificate_url(self, run: Offboarding) -> str:
+        """Where the newest certificate of a finished run is; empty without one, or for who may not read the record."""
+        found = selectors.find_certificate(run) if self.permits(Permission.AUDIT_READ) else None
+        return reverse("audit:document", args=[self.place.slug, found.id]) if found else ""
 
 
 class ProgressPage(RunPage):
@@ -101,6 +103,22 @@ class ProgressPage(RunPage):
         if run is None:
             raise errors.NotFound
         return self.answer(run)
+
+
+class CertificatePage(TenantPage):
+    """The address of the tenant's own certificate, which people keep: leads to the newest one."""
+
+    permission: ClassVar[Permission] = Permission.AUDIT_READ
+    section: ClassVar[str] = "offboarding"
+    http_method_names = ["get", "head"]
+
+    def get(self, request: HttpRequest) -> HttpResponse:  # Django's signature
+        """Raises NotFound before there is one."""
+        run = selectors.find_offboarding()
+        found = selectors.find_certificate(run) if run is not None else None
+        if found is None:
+            raise errors.NotFound
+        return redirect("audit:document", self.place.slug, found.id)
 
 
 def _name(run: Offboarding) -> str:

@@ -37,4 +37,5 @@ urlpatterns = [
     path("t/<slug:tenant>/invite/", members.InvitePage.as_view(), name="invite"),
     path("t/<slug:tenant>/automatic-end/", automatic.AgreementPage.as_view(), name="automatic-end"),
     path("t/<slug:tenant>/offboarding/", offboarding.ProgressPage.as_view(), name="offboarding"),
+    path("t/<slug:tenant>/offboarding/certificate/", offboarding.CertificatePage.as_view(), name="certificate"),
 ]

@@ -1,20 +1,26 @@
 from __future__ import annotations
 
 import json
+import zipfile
 from typing import TYPE_CHECKING, Any
 
 import pytest
+from django.core.management import call_command
 
 from audit.canonical import canonicalise
-from audit.models import Entry
+from audit.models import Document, Entry
 from byok_portal.errors import Conflict
 from keys import certificates
 from keys.models import KeyVersion
 from keys.services import offboarding
-from tenants.models import Offboarding
+from tenants.models import Offboarding, OffboardingStep
+from tests.audit.verifying import run_copy
 from tests.keys.test_endings import end_project, make_project, work
+from tests.pages.browser import at, sign_in
 
 if TYPE_CHECKING:
+    from pathlib import Path
+
     from tests.world import World
 
 
@@ -79,21 +85,50 @@ def test_the_statement_of_a_project_tells_a_word_of_people_from_a_providers_answ
     key = world.key(cast)
     made = make_project(world, cast, key)
     run = end_project(world, cast, made)
-    from tenants.models import OffboardingStep  # noqa: PLC0415  # beside its use
-
     with world.inside(cast):
         step = OffboardingStep.objects.get(kind="revoke_upstream")
         OffboardingStep.objects.filter(id=step.id).update(state="calling")
         said = {"instruction": "Delete it there", "note": "Silent"}
         OffboardingStep.objects.filter(id=step.id).update(state="residual", **said)
     assert work(world, cast, run.id) == "done"
+    with world.inside(cast):
+        [issued] = Document.objects.values_list("body", flat=True)
     with world.bound(cast):
         offboarding.settle_residual(actor=cast.actor, run_id=run.id, position=step.position, note="Done")
     with world.inside(cast):
+        again = Document.objects.order_by("-created_at")[0].body
         statement = certificates.statement_of(Offboarding.objects.get())
+    assert [json.loads(text)["statement"]["counts"]["residual"] for text in (issued, again)] == [1, 0]
+    assert json.loads(again)["statement"] == statement
     [residual] = statement["residuals"]
     assert (residual["instruction"], residual["settled_by_hand"]) == ("Delete it there", True)
     assert residual["settled_by"] == {"kind": "person", "id": str(cast.owner.pk), "role": "owner"}
     assert [each["upstream"] for each in statement["versions"]] == ["valid"]
     assert statement["started_by"]["role"] == "owner"
     assert statement["shred"]["versions"] == 1
+
+
+def test_the_certificate_verifies_offline_when_the_tenant_and_its_keys_are_gone(world: World, tmp_path: Path) -> None:
+    cast, staff = world.tenant(), world.staff_actor()
+    key, credential = world.key(cast), world.consumer(cast)
+    world.grant(cast, key, credential)
+    with world.bound(cast):
+        run = offboarding.start(actor=staff, reason="contract_ended", confirmation=cast.slug)
+    assert work(world, cast, run.id) == "done"
+    call_command("sequencer", "--once")
+    browser = sign_in(cast.owner)
+    leads = browser.get(at("tenants:certificate", cast))
+    assert leads.status_code == 302, leads.content
+    assert leads["Location"] in browser.get(at("tenants:offboarding", cast)).content.decode()
+    assert "Offboarding certificate" in browser.get(leads["Location"]).content.decode()
+    taken: Any = browser.get(f"{leads['Location']}bundle.zip")
+    path = tmp_path / "certificate.zip"
+    path.write_bytes(b"".join(taken.streaming_content))
+    with zipfile.ZipFile(path) as archive:
+        archive.extract("log.vkey", tmp_path)
+        document = json.loads(archive.read("document.json"))
+    answer = run_copy(tmp_path, path, "--log-key", tmp_path / "log.vkey", "--tenant", cast.id)
+    assert answer.code == 0, answer.out + answer.err
+    for part in ("1 key.revoked", "1 key.upstream_revoked", "1 tenant.keys_shredded", "1 tenant.offboarded"):
+        assert part in answer.out
+    assert document["statement"]["tenant"]["state"] == "offboarded"

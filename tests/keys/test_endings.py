@@ -25,6 +25,8 @@ from tenants.states import SubjectKind
 if TYPE_CHECKING:
     from uuid import UUID
 
+    import psycopg
+
     from tenants.models import Project
     from tests.world import Cast, Credential, World
 
@@ -300,3 +302,20 @@ def test_a_silent_provider_leaves_a_residual_with_its_instruction(world: World) 
         assert "revokes itself in your OpenBao" in step.instruction
         assert not Material.objects.filter(version__key_id=key.id).exists()
         assert KeyVersion.objects.get(key_id=key.id).upstream_status != "revoked_confirmed"
+
+
+def test_a_run_whose_starter_died_before_the_plan_was_written_is_planned_by_the_worker(
+    world: World, admin_connection: psycopg.Connection
+) -> None:
+    cast, staff = world.tenant(), world.staff_actor()
+    key = world.key(cast)
+    with world.bound(cast):
+        run = offboarding.start(actor=staff, reason="contract_ended", confirmation=cast.slug)
+    # As it is between the two commits.
+    admin_connection.execute("DELETE FROM tenants_offboardingstep WHERE offboarding_id = %s", [run.id])
+    admin_connection.execute("UPDATE tenants_offboarding SET planned_at = NULL WHERE id = %s", [run.id])
+    assert work(world, cast, run.id) == "done"
+    with world.inside(cast):
+        assert Key.objects.get(id=key.id).state == "revoked"
+        assert Offboarding.objects.get().planned_at is not None
+        assert OffboardingStep.objects.filter(state="done").count() == 4
