@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import time
+from datetime import UTC, datetime, timedelta
 from itertools import count
 from typing import TYPE_CHECKING, Any
 
@@ -11,9 +12,12 @@ import pytest
 from django.core.mail.backends.filebased import EmailBackend
 from django.db import connections
 from django.test import override_settings
+from django_q.models import OrmQ
+from django_q.tasks import async_task
 
 from audit.models import Entry
 from byok_portal.boundary import jobs
+from keys.models import Key
 from tenants.models import Mail
 from tests.crash.smtp import MailServer
 from tests.crash.test_offboarding import Fuse
@@ -25,6 +29,7 @@ from tests.tenants.mailing import PASSED, gather, inbox, job_of, say, state_of
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
+    from uuid import UUID
 
     import psycopg
 
@@ -166,3 +171,49 @@ def test_a_worker_killed_while_the_mail_server_thinks_leaves_the_mail_unconfirme
 def mails_of(world: World, cast: Cast) -> list[Mail]:
     with world.inside(cast):
         return list(Mail.objects.order_by("created_at"))
+
+
+def test_two_clusters_one_of_them_killed_and_restarted_say_everything_once(
+    world: World, tmp_path: Path, admin_connection: psycopg.Connection
+) -> None:
+    """Real clusters of django-q2 on one database, both made to sweep again and again."""
+    waiting = Waiting(world, days=7)
+    with world.inside(waiting.cast):
+        Key.objects.update(ends_on=datetime.now(UTC).date() + timedelta(days=7))
+    clusters = [Portal(tmp_path / name) for name in ("one", "two")]
+    for cluster in clusters:
+        cluster.folder.mkdir()
+        start_worker(cluster)
+
+    def sweep_at_once() -> bool:
+        admin_connection.execute("DELETE FROM boundary_pulse WHERE name = 'keys.reminders'")
+        for _ in clusters:
+            async_task("keys.tasks.remind", save=False)
+        return all(waiting.everybody)
+
+    try:
+        sweep_at_once()
+        below = descendants(clusters[0].processes["worker"].pid)
+        clusters[0].kill("worker")
+        for pid in below:
+            kill(pid)
+        start_worker(clusters[0])
+        wait_until(sweep_at_once, seconds=60, every=0.5)
+        for _ in range(6):
+            sweep_at_once()
+            time.sleep(0.3)
+        wait_until(lambda: not OrmQ.objects.exists(), seconds=60)
+    finally:
+        for cluster in clusters:
+            cluster.stop()
+    assert waiting.everybody == (["key.ends_soon"], ["key.ends_soon"])
+    assert list_actions(admin_connection, waiting.cast.id).count("key.reminded") == 1
+
+
+def list_actions(admin: psycopg.Connection, tenant_id: UUID) -> list[str]:
+    """Actions of the tenant's events that wait for their numbers, and of those that have them."""
+    rows = admin.execute("SELECT body::json ->> 'action' FROM audit_inbox WHERE tenant_id = %s", [tenant_id]).fetchall()
+    rows += admin.execute(
+        "SELECT leaf::json #>> '{body,action}' FROM audit_entry WHERE tenant_id = %s", [tenant_id]
+    ).fetchall()
+    return [row[0] for row in rows]
