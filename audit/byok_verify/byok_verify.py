@@ -79,7 +79,7 @@ if TYPE_CHECKING:
 
 LINE_MAX: Final = 65535  # the longest entry, in bytes
 FILE_MAX: Final = 2**18  # any other file of an export
-DOCUMENT_MAX: Final = 2**27  # a document in either form
+DOCUMENT_MAX: Final = 2**26  # a document in either form
 PROVEN_MAX: Final = 2**18  # a line of evidence.jsonl: an entry in JSON once more, and the hashes
 BLOCK: Final = 2**18
 SIZE_MAX: Final = 2**63 - 1
@@ -1129,6 +1129,8 @@ def verify_document(export: Folder | Archive, options: argparse.Namespace, repor
         raise unreadable("issued.json is not an entry as the log writes them.") from None
     data = read_whole(export.part("document.json"), "document.json")
     report.attempt(lambda: check_recorded(export, data, issued))
+    if report.faults:  # who knows whose document it is: it is read no further
+        return
     try:
         document = parse_canonical(data, None)
         named = [str(event) for event in take(document, "events", list, "document.json")]
@@ -1171,7 +1173,9 @@ def follow_evidence(
             report.faults.append(Fault(Code.REORDERED, "evidence.jsonl has entries that the document does not name."))
             return actions
         entry = report.attempt(lambda: check_evidence(line, checkpoint, number))  # noqa: B023 - called at once
-        if entry is None or len(report.faults) >= FAULTS_MAX:
+        if len(report.faults) >= FAULTS_MAX:
+            return actions
+        if entry is None:
             continue
         if entry.tenant != tenant:
             text = f"Line {number} of evidence.jsonl is an entry of another tenant: {shown(entry.tenant)}."

@@ -235,3 +235,10 @@ def test_a_statement_is_laid_out_in_its_order() -> None:
     assert table.columns == ["Step", "At", "Note"]
     assert table.rows == [["one", "2026-11-23 16:00:00 UTC", "-"], ["two", "-", "yes"]]
     assert sections[4].items == ["-"]
+
+
+def test_a_document_that_nobody_recorded_is_read_no_further(folder: Path) -> None:
+    (folder / "document.json").write_text('{"events":[' + "[]," * 2_000_000 + "[]]}")
+    answer = check(folder, "--json")
+    assert answer.code == 25
+    assert len(json.loads(answer.out)["faults"]) == 1
