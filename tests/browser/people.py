@@ -5,11 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
-from django.contrib.auth.hashers import make_password
 from django.test import Client
 
 from tests.browser.watching import Watch
-from tests.world import PASSWORD
+from tests.world import slow_hash
 
 if TYPE_CHECKING:
     from playwright.sync_api import Browser, Page
@@ -51,5 +50,5 @@ def enter(browser: Browser, origin: str, user: User | None = None, **options: An
 
 def let_sign_in(user: User) -> None:
     """The cast's passwords are hashed for speed; real processes read slow ones only."""
-    user.password = make_password(PASSWORD, hasher="pbkdf2_sha256")
+    user.password = slow_hash()
     user.save(update_fields=["password"])
