@@ -40,7 +40,6 @@ urlpatterns = [
     path("introspect/", uses.Introspect.as_view(), name="introspect"),
     path("tenants/", tenants.Tenants.as_view(), name="tenants"),
     path(_T, tenants.TenantDetail.as_view(), name="tenant"),
-    path(f"{_T}automatic-end/", projects.AutomaticEnd.as_view(), name="automatic-end"),
     path(f"{_T}offboarding/plan/", offboardings.TenantPlan.as_view(), name="tenant-plan"),
     path(f"{_T}offboardings/", offboardings.Offboardings.as_view(), name="offboardings"),
     path(f"{_T}offboardings/<uuid:run>/", offboardings.OffboardingRun.as_view(), name="offboarding-run"),

@@ -8,8 +8,10 @@ from __future__ import annotations
 from collections import Counter
 from typing import TYPE_CHECKING, Any, Final
 
+from audit.services import documents
 from byok_portal.errors import Conflict
 from keys.models import Grant, Key, KeyVersion, TenantKey
+from keys.redaction import scrub
 from keys.states import DataKeyState
 from tenants import selectors as tenants
 from tenants.models import Consumer, Membership, Offboarding, OffboardingStep
@@ -22,6 +24,15 @@ if TYPE_CHECKING:
 
 FORMAT: Final = "byok-portal/offboarding-certificate/v1"
 TITLE: Final = "Certificate of offboarding"
+LISTED_MAX: Final = 50_000
+"""Steps, residuals and versions that one certificate lists."""
+
+_ALL: Final = "Every step is listed, and every entry of the log about them is handed out with this."
+_PART: Final = (
+    "This end was too large for one document. At most 50000 steps, residuals and versions are listed, and of each step "
+    "only the newest entry is handed out with this, of the last steps if need be. The counts are of all of them, and "
+    "the log holds every entry."
+)
 _State = OffboardingStep.State
 
 
@@ -32,7 +43,7 @@ def statement_of(run: Offboarding) -> dict[str, Any]:
         raise Conflict(message, code="offboarding_runs")
     steps = list(OffboardingStep.objects.filter(offboarding_id=run.id).order_by("position"))
     versions = _versions(run, steps)
-    return {
+    statement = {
         "format": FORMAT,
         "tenant": _tenant(),
         "subject": _subject(run),
@@ -48,18 +59,49 @@ def statement_of(run: Offboarding) -> dict[str, Any]:
         },
         "plan": {"digest": run.plan_digest, "counts": dict(run.plan)},
         "counts": _counts(steps),
-        "steps": [_step(step) for step in steps],
-        "residuals": [_residual(step) for step in steps if step.state in (_State.RESIDUAL, _State.SETTLED)],
-        "versions": [_version(version) for version in versions],
+        "steps": [_step(step) for step in steps[:LISTED_MAX]],
+        "residuals": [_residual(step) for step in steps if step.state in (_State.RESIDUAL, _State.SETTLED)][
+            :LISTED_MAX
+        ],
+        "versions": [_version(version) for version in versions[:LISTED_MAX]],
         "shred": _shred(run, steps),
+        "evidence": _evidence(run, steps, versions=len(versions)),
     }
+    # Labels and notes are people's own words, and nobody can erase anything from a document.
+    scrubbed: dict[str, Any] = scrub(statement)
+    return scrubbed
 
 
 def events_of(run: Offboarding) -> list[UUID]:
-    """The events that the statement rests on, each once: of the run itself and of every step, in their order."""
+    """The events that are handed out with the statement, each once: of the run and of its steps, in their order."""
     steps = OffboardingStep.objects.filter(offboarding_id=run.id).order_by("position")
-    found = [*run.event_ids, *(event for ids in steps.values_list("event_ids", flat=True) for event in ids)]
-    return list(dict.fromkeys(found))
+    chosen, _total = _choose_events(run, list(steps.values_list("event_ids", flat=True)))
+    return chosen
+
+
+def _choose_events(run: Offboarding, of_steps: Sequence[Sequence[UUID]]) -> tuple[list[UUID], int]:
+    """What fits into a document, and how many there are: an end must not fail because it was a large one."""
+    every = list(dict.fromkeys([*run.event_ids, *(event for ids in of_steps for event in ids)]))
+    if len(every) <= documents.EVENTS_MAX:
+        return every, len(every)
+    newest = list(dict.fromkeys([*run.event_ids, *(ids[-1] for ids in of_steps if ids)]))
+    # The run's own and the last steps': they say what was destroyed, and that it is over.
+    head, left_out = len(run.event_ids), max(0, len(newest) - documents.EVENTS_MAX)
+    return newest[:head] + newest[head + left_out :], len(every)
+
+
+def _evidence(run: Offboarding, steps: Sequence[OffboardingStep], *, versions: int) -> dict[str, Any]:
+    """Whether anything was left out of a large document, and what."""
+    chosen, total = _choose_events(run, [step.event_ids for step in steps])
+    complete = len(chosen) == total and max(len(steps), versions) <= LISTED_MAX
+    return {
+        "complete": complete,
+        "entries": total,
+        "handed_out": len(chosen),
+        "steps": len(steps),
+        "versions": versions,
+        "statement": _ALL if complete else _PART,
+    }
 
 
 def _tenant() -> dict[str, str]:

@@ -2,12 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 if TYPE_CHECKING:
     from collections.abc import Iterable, Sequence
 
     from keys.probes import Answered
+
+
+NOT_MEASURED: Final = "not_measured"
 
 
 def measure(
@@ -18,7 +21,16 @@ def measure(
     A use counts as after the end only if it began when the end had been answered. `ended` None: there was no end.
     """
     rows = [_row(place, process, answers, ended) for place, process in _processes(answers)]
+    if ended is not None:
+        missed = list_missed(answers, ended)
+        rows = [{**row, "code": NOT_MEASURED} if (row["place"], row["process"]) in missed else row for row in rows]
     return rows, _judge(rows, target_ms, has_end=ended is not None)
+
+
+def list_missed(answers: Sequence[tuple[str, Answered]], ended: float) -> set[tuple[str, str]]:
+    """(place, process) that answered by its name, and never a use that began after the end."""
+    after = {(a.place, a.process) for phase, a in answers if phase == "after" and a.began >= ended}
+    return {(place, process) for place, process in _processes(answers) if process} - after
 
 
 def slowest(rows: Iterable[dict[str, Any]]) -> int | None:
@@ -56,6 +68,7 @@ def _judge(rows: list[dict[str, Any]], target_ms: int, *, has_end: bool) -> str:
         "failed_uses": any(row["failed"] for row in rows),
         "unreachable": any(row["unreachable"] for row in rows),
         "not_refused": has_end and not all(_place_refused(rows, row["place"]) for row in rows),
+        NOT_MEASURED: any(row["code"] == NOT_MEASURED for row in rows),
         "too_slow": (slowest(rows) or 0) > target_ms,
     }
     return next((code for code, is_so in checks.items() if is_so), "")

@@ -35,11 +35,36 @@ KINDS: Final = (
         may_mute=False,
     ),
     Kind(
+        "key.exposure_confirmed",
+        Severity.CRITICAL,
+        _("A suspected exposure is confirmed"),
+        _("An earlier credential of %(key)s was exposed"),
+        _("It is not in use any more and never comes back; the key has another. Look for uses that you do not know."),
+        frozenset({"key", "key_slug"}),
+        "keys:detail",
+        ("key_slug",),
+        channel=Channel.AT_ONCE,
+        may_mute=False,
+    ),
+    Kind(
+        "key.successor_lost",
+        Severity.WARNING,
+        _("A successor may have been lost"),
+        _("A successor of %(key)s may live unseen until %(until)s"),
+        _(
+            "A rotation died before what the provider made was stored, and its token role gives a long life at once. "
+            "Look there for a token with the metadata byok_attempt %(attempt)s, and revoke it."
+        ),
+        frozenset({"key", "key_slug", "attempt", "until"}),
+        "keys:detail",
+        ("key_slug",),
+    ),
+    Kind(
         "key.released",
         Severity.INFO,
         _("A quarantine was a false alarm"),
         _("%(key)s is out of quarantine"),
-        _("It was a false alarm. Uses are allowed again, with the credential that it had."),
+        _("It was a false alarm. Uses are allowed."),
         frozenset({"key", "key_slug"}),
         "keys:detail",
         ("key_slug",),

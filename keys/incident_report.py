@@ -1,11 +1,12 @@
 """The report of an incident as one statement: JSON values only, people by id and role, no address of anybody.
 
+An issued one stays for ever, so it must never hold what somebody wrote freely: it names the entries where that stands.
+
 The page and the download render this one dict, and the log can carry its hash.
 """
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Final
 
@@ -13,6 +14,7 @@ from django.utils import timezone
 
 from keys import blast, incident_timeline
 from keys.models import Key, KeyVersion
+from keys.redaction import scrub
 from tenants.models import Consumer, Membership
 from tenants.selectors import get_tenant
 
@@ -25,8 +27,6 @@ if TYPE_CHECKING:
     from keys.models import Incident
 
 FORMAT: Final = "byok.incident-report/1"
-_ADDRESS: Final = re.compile(r"[^\s@<>\"']+@[^\s@<>\"']+")
-_HIDDEN: Final = "[address removed]"
 
 
 @dataclass(frozen=True, slots=True)
@@ -46,7 +46,7 @@ def build(incident: Incident) -> Report:
         "format": FORMAT,
         "made_at": _written(timezone.now()),
         "tenant": _tenant(),
-        "incident": _incident(incident, who),
+        "incident": _incident(incident, who, entries),
         "key": _key(key, who),
         "versions": [_version(each, incident) for each in _versions(incident)],
         "blast_radius": _radius(radius),
@@ -55,7 +55,7 @@ def build(incident: Incident) -> Report:
     }
     shown = [event for each in radius.uses for event in (each.first[1], each.last[1])]
     events = [entry.event_id for entry in entries] + shown
-    return Report(_scrub(statement), list(dict.fromkeys(events)))
+    return Report(scrub(statement), list(dict.fromkeys(events)))
 
 
 class _Who:
@@ -84,7 +84,8 @@ def _tenant() -> dict[str, Any]:
     return {"id": str(tenant.id), "slug": tenant.slug, "name": tenant.name}
 
 
-def _incident(incident: Incident, who: _Who) -> dict[str, Any]:
+def _incident(incident: Incident, who: _Who, entries: Iterable[Entry]) -> dict[str, Any]:
+    declared = [entry.event_id for entry in entries if entry.detail.get("incident") == str(incident.id)]
     return {
         "id": str(incident.id),
         "state": incident.state,
@@ -95,7 +96,7 @@ def _incident(incident: Incident, who: _Who) -> dict[str, Any]:
         "opened_at": _written(incident.created_at),
         "opened_by": who.describe(incident.opened_by_kind, incident.opened_by_id),
         "closed_at": _written(incident.closed_at),
-        "summary": incident.summary,
+        "declared_in": [str(event) for event in declared],
     }
 
 
@@ -107,7 +108,6 @@ def _key(key: Key, who: _Who) -> dict[str, Any]:
         "provider": key.provider.slug,
         "environment": key.environment,
         "state": key.state,
-        "upstream_account": key.account_label or key.account_id,
         "owner": who.describe("person", key.owner_id),
         "backup_owner": who.describe("person", key.backup_owner_id),
     }
@@ -207,17 +207,6 @@ def _step(entry: Entry, who: _Who) -> dict[str, Any]:
         "number": entry.tseq,
         "event": str(entry.event_id),
     }
-
-
-def _scrub(value: Any) -> Any:
-    """The same value without anything that looks like an address: names and summaries are people's own words."""
-    if isinstance(value, str):
-        return _ADDRESS.sub(_HIDDEN, value)
-    if isinstance(value, list):
-        return [_scrub(each) for each in value]
-    if isinstance(value, dict):
-        return {_scrub(name): _scrub(each) for name, each in value.items()}
-    return value
 
 
 def _written(moment: datetime | None) -> Any:

@@ -182,9 +182,12 @@ def recertify_now() -> int:
     """One look over every tenant. Two at once ask once."""
     started = 0
     for tenant_id in campaigns.list_unasked_tenants():
-        with suppress(Conflict), binding.bind_tenant(tenant_id):
-            campaigns.start_by_policy(actor=actors.worker(PLATFORM))
-            started += 1
+        try:
+            with suppress(Conflict), binding.bind_tenant(tenant_id):
+                campaigns.start_by_policy(actor=actors.worker(PLATFORM))
+                started += 1
+        except Exception as error:  # one tenant must not keep all others unasked
+            log.exception("recertification_failed", tenant_id=str(tenant_id), error=type(error).__name__)
     return started
 
 
@@ -220,9 +223,12 @@ def drill() -> int:
     """Start the drills whose day has come; returns how many. Two workers at once start each once."""
     started = 0
     for tenant_id, schedule_id in drills.list_due():
-        with suppress(Conflict), binding.bind_tenant(tenant_id):
-            drills.start_scheduled(actor=actors.worker(PLATFORM), schedule_id=schedule_id)
-            started += 1
+        try:
+            with suppress(Conflict), binding.bind_tenant(tenant_id):
+                drills.start_scheduled(actor=actors.worker(PLATFORM), schedule_id=schedule_id)
+                started += 1
+        except Exception as error:  # one tenant must not keep all others from their drills
+            log.exception("drill_failed", tenant_id=str(tenant_id), error=type(error).__name__)
     return started
 
 

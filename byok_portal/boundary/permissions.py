@@ -176,7 +176,6 @@ STAFF_PERMISSIONS: Final = frozenset(
 TOKEN_PERMISSIONS: Final = frozenset(
     {
         _P.TENANT_READ,
-        _P.TENANT_AGREE,
         _P.OFFBOARDING_SETTLE,
         _P.PROJECT_READ,
         _P.PROJECT_EDIT,

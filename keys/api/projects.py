@@ -1,4 +1,4 @@
-"""The API door of projects, of what belongs to them, and of agreeing that last days end things."""
+"""The API door of projects and of what belongs to them."""
 
 from __future__ import annotations
 
@@ -14,11 +14,10 @@ from keys import selectors
 from keys.api.serializers import KeyBody
 from keys.services import projects as keys
 from tenants import selectors as tenants
-from tenants.api.serializers import ConsumerBody, TenantBody
+from tenants.api.serializers import ConsumerBody
 from tenants.api.views import parse
 from tenants.models import Project
 from tenants.services import projects
-from tenants.services.tenants import agree_automatic_end
 
 if TYPE_CHECKING:
     from rest_framework.request import Request
@@ -46,12 +45,6 @@ class AssignBody(serializers.Serializer[Any]):
     """A project by id or slug; empty for none."""
 
     project = serializers.CharField(max_length=60, allow_blank=True)
-
-
-class AgreementBody(serializers.Serializer[Any]):
-    """Whether last days start offboardings by themselves."""
-
-    agreed = serializers.BooleanField()
 
 
 class Projects(PortalView):
@@ -121,17 +114,5 @@ class ConsumerProject(PortalView):
             found = self.read(tenants.get_consumer, consumer)
             done = projects.assign_consumer(actor=self.actor, consumer_id=found.id, project=chosen)
             return Response(ConsumerBody(done).data)
-
-        return self.once(call)
-
-
-class AutomaticEnd(PortalView):
-    """Agree that last days end things by themselves, or take that back."""
-
-    @describe("automatic_end", request=AgreementBody, answer=TenantBody, problems=WRITES, parameters=[IDEMPOTENCY])
-    def post(self, request: Request, tenant: str) -> Response:
-        def call() -> Response:
-            agreed = parse(AgreementBody, request)["agreed"]
-            return Response(TenantBody(agree_automatic_end(actor=self.actor, agreed=agreed)).data)
 
         return self.once(call)

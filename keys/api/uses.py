@@ -30,6 +30,7 @@ if TYPE_CHECKING:
 
 _Response = TypeVar("_Response", bound=HttpResponse)
 USES = (400, 415, 422, 429, 503)
+_UNAUTHENTICATED = 401
 
 
 class Denied(PortalError):
@@ -61,6 +62,13 @@ class KeyUse(PortalView):
         if answer.is_canary:
             response[PROCESS_HEADER] = name_process()
         return response
+
+    def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
+        """A token that is refused names no key, so the process names itself then too: drills end a token and count."""
+        final = super().finalize_response(request, response, *args, **kwargs)
+        if final.status_code == _UNAUTHENTICATED:
+            final[PROCESS_HEADER] = name_process()
+        return final
 
 
 class Passthrough(BaseParser):

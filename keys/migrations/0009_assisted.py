@@ -31,6 +31,12 @@ class Migration(migrations.Migration):
                 ("base", models.PositiveIntegerField(help_text="The version that asks for its successor.")),
                 ("state", models.CharField(default=keys.states.SuccessionState["ASKED"], max_length=10)),
                 ("lapses_at", models.DateTimeField()),
+                (
+                    "born_seconds",
+                    models.PositiveBigIntegerField(
+                        default=0, help_text="How long a successor lives at first where its provider decides that."
+                    ),
+                ),
                 ("closed_at", models.DateTimeField(blank=True, null=True)),
                 ("code", models.CharField(blank=True, help_text="Why it was given up.", max_length=60)),
                 (

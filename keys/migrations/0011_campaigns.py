@@ -37,14 +37,16 @@ WHERE i.state IN ('waiting', 'not_mine') AND i.due_on <= today + greatest(horizo
                   AND r.subject_id = i.id AND r.due_on = i.due_on AND (r.next_on IS NULL OR r.next_on > today))
 ORDER BY i.tenant_id, i.due_on, i.id LIMIT at_most
 """
-# Tenants with a key that is to be confirmed soon by policy and that nobody has been asked about yet.
+# Tenants with a key that is to be confirmed soon by policy and that nobody has been asked about yet. In no order of
+# their own: some are found each time although nothing is due by their own policy, and must not hide the rest.
 _UNASKED = """
-SELECT DISTINCT k.tenant_id FROM keys_key k
+SELECT found.tenant_id FROM (SELECT DISTINCT k.tenant_id FROM keys_key k
 JOIN tenants_tenant t ON t.id = k.tenant_id AND t.state IN ('active', 'suspended')
 WHERE k.state IN ('active', 'suspended') AND k.recertify_due_at <= moment
   AND NOT EXISTS (SELECT FROM keys_campaignitem i JOIN keys_campaign c ON c.tenant_id = i.tenant_id AND c.id = i.campaign_id
-                  WHERE i.tenant_id = k.tenant_id AND i.key_id = k.id AND i.state <> 'confirmed' AND c.state = 'open')
-LIMIT at_most
+                  WHERE i.tenant_id = k.tenant_id AND i.key_id = k.id AND i.state <> 'confirmed'
+                  AND (c.state = 'open' OR (i.due_at >= k.recertify_due_at AND (c.by_policy OR c.state = 'closed'))))
+) found ORDER BY random() LIMIT at_most
 """
 
 
@@ -349,8 +351,8 @@ class Migration(migrations.Migration):
             returns="TABLE (tenant_id uuid)",
             query=_UNASKED,
             reads={
-                "keys_campaign": "tenant_id, id, state",
-                "keys_campaignitem": "tenant_id, campaign_id, key_id, state",
+                "keys_campaign": "tenant_id, id, state, by_policy",
+                "keys_campaignitem": "tenant_id, campaign_id, key_id, state, due_at",
                 "keys_key": "tenant_id, id, state, recertify_due_at",
                 "tenants_tenant": "id, state",
             },

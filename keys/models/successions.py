@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import ClassVar
 
+from django.conf import settings
 from django.db import models
 
 from keys.models.words import state_check
@@ -21,6 +22,9 @@ class Succession(TenantModel):
     version = tenant_link("keys.KeyVersion", null=True)
     state = models.CharField(max_length=10, default=SuccessionState.ASKED)
     lapses_at = models.DateTimeField()
+    born_seconds = models.PositiveBigIntegerField(
+        default=0, help_text="How long a successor lives at first where its provider decides that."
+    )
     closed_at = models.DateTimeField(null=True, blank=True)
     code = models.CharField(max_length=60, blank=True, help_text="Why it was given up.")
 
@@ -37,6 +41,11 @@ class Succession(TenantModel):
             ),
             state_check(SuccessionState, "keys_succession_state"),
         ]
+
+    @property
+    def lost_seconds(self) -> int:
+        """How long a successor lives at most that was made and not stored."""
+        return max(self.born_seconds, settings.SUCCESSOR_SECONDS)
 
     def __str__(self) -> str:
         return f"successor of version {self.base} ({self.state})"

@@ -18,7 +18,6 @@ from byok_portal.boundary.permissions import Permission
 from keys import canaries
 from keys.models.drills import EVERY
 from keys.pages.changes import ChangePage
-from keys.pages.forms import NoteForm
 from keys.services import drills
 from keys.states import DrillKind, DrillState
 
@@ -51,6 +50,7 @@ CODES: Final = {
     "failed_uses": gettext_lazy("Uses failed that should have been allowed."),
     "unreachable": gettext_lazy("A place that answers uses could not be reached, so it was not measured."),
     "not_refused": gettext_lazy("A place did not refuse at all."),
+    "not_measured": gettext_lazy("A process that had answered before was not met again after the end."),
     "too_slow": gettext_lazy("A process took longer than the target."),
     "upstream_not_confirmed": gettext_lazy("The provider did not confirm in time that the credential is dead."),
 }
@@ -234,6 +234,14 @@ class SchedulePage(OperationPage):
         return self.render("keys/confirm.html", context, status=status)
 
 
+class CanaryForm(forms.Form):
+    """What the page offered, so that sending it twice does not undo it."""
+
+    is_canary = forms.TypedChoiceField(
+        widget=forms.HiddenInput, choices=[("on", ""), ("off", "")], coerce=lambda word: word == "on"
+    )
+
+
 class CanaryPage(ChangePage):
     """Flags a key as a canary, or takes the flag away."""
 
@@ -243,10 +251,10 @@ class CanaryPage(ChangePage):
     done: ClassVar[Any] = gettext_lazy("The canary flag of %(name)s is changed.")
 
     def form_for(self, key: Key, data: QueryDict | None = None) -> Form:  # the base's signature
-        return NoteForm(data) if data is not None else forms.Form()
+        return CanaryForm(data, initial={"is_canary": "off" if key.is_canary else "on"})
 
     def call(self, key: Key, form: Form) -> object:
-        return drills.set_canary(actor=self.actor, key_id=key.id, is_canary=not key.is_canary)
+        return drills.set_canary(actor=self.actor, key_id=key.id, **form.cleaned_data)
 
     def effects(self, key: Key) -> list[tuple[str, str]]:
         if key.is_canary:

@@ -222,7 +222,7 @@ class DismissPage(IncidentChange):
 
     def effects(self, thing: Incident) -> list[tuple[str, str]]:
         comes_back = _("The key is active again, with its grants and the credential that it had.")
-        stays = _("The key was suspended before the quarantine, and stays suspended.")
+        stays = _("The key stays as it is: what suspended it, or another credential in its place, is left alone.")
         return [
             ("ok", comes_back) if thing.was_active else ("", stays),
             ("", _("Its open tasks are not needed any more, and those who were told of the quarantine hear of this.")),

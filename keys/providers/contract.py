@@ -6,7 +6,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 from enum import StrEnum
-from typing import TYPE_CHECKING, Protocol
+from typing import TYPE_CHECKING, Final, Protocol
 
 from keys.upstream.http import PROBE_LIMITS, Limits
 
@@ -17,6 +17,10 @@ if TYPE_CHECKING:
     from byok_portal.boundary.secrets import Secret
     from keys.catalogue import ProviderEntry
     from keys.catalogue.entries import Json
+
+
+NO_SUCCESSOR: Final = "no_successor"
+"""Code of the Refused of a provider that surely made none."""
 
 
 class UpstreamStatus(StrEnum):
@@ -110,9 +114,13 @@ class RevokeResult:
 
 @dataclass(frozen=True, slots=True)
 class SuccessorPlan:
-    """What a successor shall be, read from the credential that it replaces. `terms` are the adapter's own words."""
+    """What a successor shall be, read from the credential that it replaces. `terms` are the adapter's own words.
+
+    `born_seconds`: how long one lives at first, whatever is asked for; 0 where the provider does as asked.
+    """
 
     terms: Mapping[str, Json]
+    born_seconds: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Collection
     from uuid import UUID
 
-    from keys.models import Campaign, CampaignItem, Drill, HandOver, Incident
+    from keys.models import Campaign, CampaignItem, Drill, HandOver, Incident, Succession
     from tenants.models import Offboarding
 
 
@@ -42,6 +42,29 @@ def tell_quarantined(key: Key, incident: Incident, consumers: Collection[UUID]) 
         dedupe=f"quarantined:{incident.id}",
         facts={"key": key.name, "key_slug": key.slug},
         consumers=consumers,
+    )
+
+
+def tell_confirmed(key: Key, incident: Incident, consumers: Collection[UUID]) -> None:
+    """The same again, when versions that are not served any more turn out to be exposed. The key stays."""
+    notify(
+        recipients=_answerable(key),
+        kind="key.exposure_confirmed",
+        subject=Target("key", key.id),
+        dedupe=f"confirmed:{incident.id}",
+        facts={"key": key.name, "key_slug": key.slug},
+        consumers=consumers,
+    )
+
+
+def tell_successor_lost(key: Key, attempt: Succession, *, dies_by: str) -> None:
+    """Who answers for the key: a credential may be alive at the provider that nobody can end from here."""
+    notify(
+        recipients=_answerable(key),
+        kind="key.successor_lost",
+        subject=Target("key", key.id),
+        dedupe=f"successor-lost:{attempt.id}",
+        facts={"key": key.name, "key_slug": key.slug, "attempt": str(attempt.id), "until": dies_by},
     )
 
 

@@ -25,7 +25,8 @@ from keys import selectors
 from keys.models import Proof, Succession
 from keys.models.successions import OPEN
 from keys.providers import get_adapter, get_succession
-from keys.services import custody, lifecycle, probing, rotation, versions
+from keys.providers.contract import NO_SUCCESSOR
+from keys.services import announcing, custody, lifecycle, probing, response, rotation, versions
 from keys.states import KeyState, RevocationReason, SuccessionState, VersionState
 from tenants import rules
 from tenants.selectors import get_tenant
@@ -102,7 +103,7 @@ def rotate(
         plaintext = custody.open_version(old)
     wanted = Wanted(key, old.number, hours, accept_excess, text, upstream)
     plan = succession.plan(upstream, plaintext)
-    attempt = _begin(actor, wanted)
+    attempt = _begin(actor, wanted, plan)
     try:
         return _carry_out(actor, wanted, attempt, plan, plaintext)
     except PortalError as problem:
@@ -120,7 +121,7 @@ def _require_base(key: Key, replaces: int | None) -> KeyVersion:
     return current
 
 
-def _begin(actor: Actor, wanted: Wanted) -> Succession:
+def _begin(actor: Actor, wanted: Wanted, plan: SuccessorPlan) -> Succession:
     """Commit the attempt. From here on nothing that the provider makes is forgotten."""
     try:
         with commit():
@@ -131,7 +132,9 @@ def _begin(actor: Actor, wanted: Wanted) -> Succession:
             if earlier is not None:
                 _close(actor, earlier, "lapsed")
             lapses_at = timezone.now() + timedelta(seconds=settings.SUCCESSOR_SECONDS)
-            attempt: Succession = Succession.objects.create(key=key, base=wanted.base, lapses_at=lapses_at)
+            attempt: Succession = Succession.objects.create(
+                key=key, base=wanted.base, lapses_at=lapses_at, born_seconds=plan.born_seconds
+            )
             jobs.enqueue(GIVE_UP, subject_id=attempt.id, run_after=lapses_at)
             detail = {"attempt": str(attempt.id), "replaces": wanted.base}
             append(actor=actor, action="key.successor_asked", target=Target("key", key.id), detail=detail)
@@ -174,7 +177,7 @@ def _keep(actor: Actor, wanted: Wanted, attempt: Succession, made: Successor) ->
                 row.state, row.version = SuccessionState.MADE, version
                 row.save(update_fields=["state", "version"])
             else:
-                _end(version, key)
+                _end(actor, version, key, row)
             detail = {"attempt": str(row.id), "version": version.number, "wanted": is_wanted}
             append(actor=actor, action="key.successor_made", target=Target("key", key.id), detail=detail)
     except Exception:
@@ -252,9 +255,11 @@ def seconds_left(succession_id: UUID) -> int:
 def _close(actor: Actor, row: Succession, code: str) -> None:
     """Give a locked attempt up. What was stored goes to the worker; what was not will have died by `dies_by`."""
     version = row.version
-    dies_by = "" if version else _written(timezone.now() + timedelta(seconds=settings.SUCCESSOR_SECONDS))
+    dies_by = "" if version else _written(timezone.now() + timedelta(seconds=row.lost_seconds))
     if version is not None and version.state == VersionState.REGISTERED:
-        _end(version, row.key)
+        _end(actor, version, row.key, row)
+    if version is None and row.lost_seconds > settings.SUCCESSOR_SECONDS and code != NO_SUCCESSOR:
+        announcing.tell_successor_lost(row.key, row, dies_by=dies_by)
     row.state, row.closed_at, row.code = SuccessionState.GIVEN_UP, timezone.now(), code[:60]
     row.save(update_fields=["state", "closed_at", "code"])
     append(
@@ -270,12 +275,14 @@ def _close(actor: Actor, row: Succession, code: str) -> None:
     )
 
 
-def _end(version: KeyVersion, key: Key) -> None:
+def _end(actor: Actor, version: KeyVersion, key: Key, row: Succession) -> None:
     """A compromised key's token may have been in a thief's hands while it made this one."""
     exposed = key.state == KeyState.COMPROMISED
     reason = RevocationReason.KEY_COMPROMISE if exposed else RevocationReason.CESSATION_OF_OPERATION
     versions.end(version, reason=reason, compromised=exposed)
     lifecycle.enqueue_upstream(version)
+    if exposed:
+        response.add_version(actor, key, version, since=row.created_at)
 
 
 def _is_live(key: Key) -> bool:

@@ -6,6 +6,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Final
 
 from django.db import connections
+from django.db.models import Exists, OuterRef, Q
 from django.utils import timezone
 
 from audit.services.recording import Target, append
@@ -215,8 +216,15 @@ def _select(selection: str, value: str) -> list[Key]:
 def _list_unasked() -> list[tuple[Key, datetime]]:
     now = timezone.now()
     soon = Key.objects.filter(state__in=[KeyState.ACTIVE, KeyState.SUSPENDED], recertify_due_at__lte=now + LEAD)
-    asked = CampaignItem.objects.exclude(state=ItemState.CONFIRMED).filter(campaign__state=CampaignState.OPEN)
-    keys = list(soon.exclude(id__in=asked.values("key_id")).order_by("id"))
+    # Asked for this date is asked, whatever became of the campaign: or its end would begin the next. A person's own
+    # that was called off asked for nothing in the end.
+    over = Q(due_at__gte=OuterRef("recertify_due_at")) & (
+        Q(campaign__by_policy=True) | Q(campaign__state=CampaignState.CLOSED)
+    )
+    asked = CampaignItem.objects.exclude(state=ItemState.CONFIRMED).filter(
+        Q(campaign__state=CampaignState.OPEN) | over, key_id=OuterRef("id")
+    )
+    keys = list(soon.exclude(Exists(asked)).order_by("id"))
     book = rulebook.read_book([key.id for key in keys])
     return [
         (key, key.recertify_due_at)

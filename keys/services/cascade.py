@@ -6,7 +6,9 @@ provider leaves the transaction; `services.upstream` looks before it would repea
 
 from __future__ import annotations
 
-from contextlib import suppress
+from collections import Counter, defaultdict
+from contextlib import contextmanager, suppress
+from itertools import zip_longest
 from typing import TYPE_CHECKING, Final
 
 import msgspec
@@ -22,7 +24,7 @@ from byok_portal.boundary.operations import Absent, operation
 from byok_portal.boundary.permissions import Permission
 from byok_portal.errors import Conflict
 from keys import endings
-from keys.models import KeyVersion
+from keys.models import KeyVersion, UpstreamStatus
 from keys.services import certifying, runs, steps, upstream
 from keys.services.catalogue import entry_of
 from keys.states import RevocationReason
@@ -30,15 +32,24 @@ from tenants.models import Offboarding, OffboardingStep
 from tenants.states import SubjectKind
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
+    from collections.abc import Iterator, Sequence
     from uuid import UUID
+
+    from django.db.models import QuerySet
 
     from byok_portal.boundary.actors import Actor
 
+    _Place = tuple[UUID, str]
+
 MAX_UPSTREAM_ATTEMPTS: Final = 5
+SILENT_MAX: Final = 3
+"""Calls in a row without an answer, after which a provider's other versions wait for the next pass."""
 BATCH: Final = 100
 UPSTREAM: Final = "revoke_upstream"
 _SETTLED: Final = "step_settled"
+_PASSED_OVER: Final = (
+    "The provider gave no answer, for other credentials either; nobody confirmed that this one is dead."
+)
 _State = OffboardingStep.State
 FINISHED: Final = (_State.DONE, _State.RESIDUAL, _State.SETTLED)
 _WORKER: Final = Absent("a worker runs the steps; people start the offboarding and watch its page")
@@ -59,40 +70,91 @@ def advance(running: jobs.Running) -> None:
     """
     with suppress(Conflict):
         plan(actor=running.actor, run_id=running.subject_id)
-    waiting: set[UUID] = set()
-    while batch := _next_batch(running, waiting):
+    waiting = False
+    while batch := _next_batch(running, with_upstream=not waiting):
+        if batch[0].kind == UPSTREAM:
+            waiting = _ask_providers(running)
+            continue
         if batch[0].kind in runs.FINAL and (waiting or _add_missing(running)):
             if waiting:
                 break
             continue
-        attempts = begin_steps(step_ids=[step.id for step in batch])
-        try:
-            if batch[0].kind != UPSTREAM:
-                run_steps(actor=running.actor, step_ids=[step.id for step in batch])
-            elif not _run_upstream(running.actor, batch[0], last=attempts >= MAX_UPSTREAM_ATTEMPTS):
-                waiting.add(batch[0].id)
-        except Conflict as conflict:
-            if conflict.code != _SETTLED:
-                raise
+        begin_steps(step_ids=[step.id for step in batch])
+        with _settled_by_others():
+            run_steps(actor=running.actor, step_ids=[step.id for step in batch])
     if waiting:
         code = "upstream_not_confirmed"
         raise jobs.RetryLater(code)
 
 
-def _next_batch(running: jobs.Running, waiting: set[UUID]) -> list[OffboardingStep]:
+def _next_batch(running: jobs.Running, *, with_upstream: bool) -> list[OffboardingStep]:
     """The next steps of one kind; by itself one that was begun before, so that a step that kills is alone."""
     with binding.reading():
-        all_steps = OffboardingStep.objects.filter(offboarding_id=running.subject_id)
         is_last = Case(When(kind__in=runs.FINAL, then=1), default=0, output_field=IntegerField())
-        left = all_steps.exclude(state__in=FINISHED).exclude(id__in=waiting)
-        first = left.order_by(is_last, "position").first()
+        left = _list_open(running)
+        wanted = left if with_upstream else left.exclude(kind=UPSTREAM)
+        first = wanted.order_by(is_last, "position").first()
         if first is None or first.kind == UPSTREAM or first.attempts:
             batch = [first] if first else []
         else:
             batch = list(left.filter(kind=first.kind, attempts=0).order_by("position")[:BATCH])
-        total, open_ones = all_steps.count(), left.count() + len(waiting)
-    running.keep(done_steps=total - open_ones, total_steps=total)
+    _show_progress(running)
     return batch
+
+
+def _list_open(running: jobs.Running) -> QuerySet[OffboardingStep]:
+    return OffboardingStep.objects.filter(offboarding_id=running.subject_id).exclude(state__in=FINISHED)
+
+
+def _show_progress(running: jobs.Running) -> None:
+    with binding.reading():
+        total = OffboardingStep.objects.filter(offboarding_id=running.subject_id).count()
+        done = total - _list_open(running).count()
+    running.keep(done_steps=done, total_steps=total)
+
+
+@contextmanager
+def _settled_by_others() -> Iterator[None]:
+    """Whatever another worker has finished by now is finished."""
+    try:
+        yield
+    except Conflict as conflict:
+        if conflict.code != _SETTLED:
+            raise
+
+
+def _ask_providers(running: jobs.Running) -> bool:
+    """One turn for every version that is left at a provider. Returns whether any of them has to wait for the next.
+
+    After a few calls without an answer in a row a provider's other versions are passed over: at ten thousand of them
+    its timeouts would fill days, with the credentials of other providers alive behind them.
+    """
+    silent: Counter[_Place] = Counter()
+    waiting = False
+    for step_id, version_id, place in _take_turns(running):
+        _show_progress(running)
+        last = begin_steps(step_ids=[step_id]) >= MAX_UPSTREAM_ATTEMPTS
+        with _settled_by_others():
+            if silent[place] >= SILENT_MAX:
+                waiting |= not _pass_over(running.actor, step_id, last=last)
+                continue
+            ending = _run_upstream(running.actor, step_id, version_id, last=last)
+            waiting |= ending.retry
+            silent[place] = silent[place] + 1 if ending.status == UpstreamStatus.UNREACHABLE else 0
+    return waiting
+
+
+def _take_turns(running: jobs.Running) -> list[tuple[UUID, UUID, _Place]]:
+    """(step, version, where it is asked): the first of each provider, the second of each, and so on."""
+    with binding.reading():
+        left = _list_open(running).filter(kind=UPSTREAM)
+        versions = KeyVersion.objects.filter(id__in=left.values("subject_id"))
+        places = {row[0]: row[1:] for row in versions.values_list("id", "key__provider_id", "key__endpoint")}
+        steps_left = list(left.order_by("position").values_list("id", "subject_id"))
+    lines: defaultdict[_Place, list[tuple[UUID, UUID, _Place]]] = defaultdict(list)
+    for step_id, version_id in steps_left:
+        lines[places[version_id]].append((step_id, version_id, places[version_id]))
+    return [turn for row in zip_longest(*lines.values()) for turn in row if turn is not None]
 
 
 def _add_missing(running: jobs.Running) -> int:
@@ -156,8 +218,8 @@ def finish_upstream_step(
 )
 def run_steps(*, actor: Actor, step_ids: Sequence[UUID]) -> None:
     """Do local steps of one kind: effects, events and states in this transaction. Raises Conflict when others did."""
+    run = _lock_run(step_ids)
     rows = _lock_open(step_ids)
-    run = rows[0].offboarding
     outcomes = steps.do(actor, run, rows, RevocationReason(run.reason))
     for row in rows:
         row.state = _State.DONE
@@ -166,15 +228,26 @@ def run_steps(*, actor: Actor, step_ids: Sequence[UUID]) -> None:
         certifying.issue(actor, run)
 
 
-def _run_upstream(actor: Actor, step: OffboardingStep, *, last: bool) -> bool:
+def _run_upstream(actor: Actor, step_id: UUID, version_id: UUID, *, last: bool) -> upstream.Ending:
     with operations.receipts() as receipts:
-        ending = upstream.end_version(actor=actor, version_id=step.subject_id, last_attempt=last)
-    if ending.retry:
-        return False
-    finish_upstream_step(
-        actor=actor, step_id=step.id, note=ending.note, residual=not ending.confirmed, event_ids=receipts
-    )
-    return True
+        ending = upstream.end_version(actor=actor, version_id=version_id, last_attempt=last)
+    if not ending.retry:
+        finish_upstream_step(
+            actor=actor, step_id=step_id, note=ending.note, residual=not ending.confirmed, event_ids=receipts
+        )
+    return ending
+
+
+def _pass_over(actor: Actor, step_id: UUID, *, last: bool) -> bool:
+    """A turn without a call; the last one leaves the credential to people. Returns whether that is settled."""
+    if last:
+        finish_upstream_step(actor=actor, step_id=step_id, note=_PASSED_OVER, residual=True)
+    return last
+
+
+def _lock_run(step_ids: Sequence[UUID]) -> Offboarding:
+    """Before the steps: what people settle beside it is counted with the rest, or comes after the end."""
+    return runs.lock(OffboardingStep.objects.values_list("offboarding_id", flat=True).get(id=step_ids[0]))
 
 
 def _lock_open(step_ids: Sequence[UUID]) -> list[OffboardingStep]:

@@ -2,23 +2,24 @@
 
 from __future__ import annotations
 
-from datetime import date
+from datetime import date, timedelta
 from typing import TYPE_CHECKING, Final
 
 from django.db import connections
 from django.utils import timezone
 
+from audit.models import UsageDay
 from audit.services.recording import Target, append
 from byok_portal.boundary import binding, jobs
 from byok_portal.boundary.operations import Absent, operation
 from byok_portal.boundary.permissions import Permission
-from byok_portal.errors import Conflict, InvalidInput, NotFound, Refused
+from byok_portal.errors import Conflict, Forbidden, InvalidInput, NotFound, Refused
 from keys import canaries, selectors
-from keys.models import Drill, DrillSchedule, Key
+from keys.models import Drill, DrillSchedule, Grant, Key
 from keys.providers import find_succession
 from keys.services import announcing
 from keys.services.catalogue import entry_of
-from keys.states import DrillKind, DrillState, KeyState
+from keys.states import DrillKind, DrillState, GrantState, KeyState
 from tenants import rules
 from tenants.services.tenants import require_active
 
@@ -33,6 +34,10 @@ RUN: Final = "drill.run"
 TARGET_MS: Final = 1_000
 _MONTHS: Final = {"monthly": 1, "quarterly": 3}
 _NO_CANARY: Final = "no_canary"
+IDLE: Final = timedelta(days=30)
+"""For how long nobody may have used a key that becomes a canary."""
+_NEEDS: Final = {DrillKind.REVOCATION: Permission.KEY_REVOKE, DrillKind.ROTATION: Permission.KEY_ROTATE}
+"""What a drill does for real, whoever wants it must be allowed to do. A schedule acts with its setter's rights."""
 _CLOCK: Final = Absent("the clock starts what a schedule asks for; people start a drill with drill.start")
 
 
@@ -46,11 +51,16 @@ _CLOCK: Final = Absent("the clock starts what a schedule asks for; people start 
 def set_canary(*, actor: Actor, key_id: UUID, is_canary: bool) -> Key:
     """Flag a key as a canary, or take the flag away: from then on any use of it outside a drill calls its owners.
 
-    Raises Conflict when it has ended or is flagged so already.
+    Raises Conflict when it has ended or is flagged so already, Refused while somebody has a reason to use it. A flag
+    lets drills end and rotate the key, so setting it raises Forbidden for who may not do both.
     """
     key = selectors.lock_key(key_id)
+    if is_canary:
+        _require_rights(actor, *DrillKind)
     if key.state in selectors.ENDED_KEYS or key.is_canary == is_canary:
         raise Conflict("The key has ended, or the flag is as you want it already.", code="key_state")
+    if is_canary:
+        _require_idle(key)
     key.is_canary = is_canary
     key.save(update_fields=["is_canary"])
     append(actor=actor, action="key.canary_set", target=Target("key", key.id), detail={"is_canary": is_canary})
@@ -67,11 +77,12 @@ def set_canary(*, actor: Actor, key_id: UUID, is_canary: bool) -> Key:
 def start(*, actor: Actor, kind: str, key_id: UUID, target_ms: int = TARGET_MS) -> Drill:
     """Rehearse on a canary key now; a worker runs it. A revocation drill really ends the key.
 
-    Raises InvalidInput for a key that is no active canary, Refused when its provider makes no successors (rotation),
-    Conflict while another drill runs on it.
+    Raises Forbidden for who may not revoke or rotate keys, as the kind does; InvalidInput for a key that is no active
+    canary, Refused when its provider makes no successors (rotation), Conflict while another drill runs on it.
     """
     require_active()
     chosen = DrillKind(rules.require_choice(kind, [word.value for word in DrillKind], field="kind"))
+    _require_rights(actor, chosen)
     target = rules.require_number(target_ms, field="target_ms", minimum=1, maximum=60_000)
     key = _lock_canary(key_id)
     obstacle = find_obstacle(key) if chosen is DrillKind.ROTATION else ""
@@ -90,18 +101,22 @@ def start(*, actor: Actor, kind: str, key_id: UUID, target_ms: int = TARGET_MS) 
 def schedule(*, actor: Actor, kind: str, every: str = "", first_on: date | None = None) -> DrillSchedule:
     """Have one kind of drill run every month or quarter from a day on; an empty `every` stops it.
 
-    Raises InvalidInput, Conflict when there is nothing to stop.
+    A day that was served already is not served again. Raises InvalidInput, Forbidden as `start`, Conflict when there
+    is nothing to stop.
     """
     require_active()
-    chosen = rules.require_choice(kind, [word.value for word in DrillKind], field="kind")
+    chosen = DrillKind(rules.require_choice(kind, [word.value for word in DrillKind], field="kind"))
     row = DrillSchedule.objects.lock().filter(kind=chosen).first()
     if not every:
         if row is None or not row.is_active:
             raise Conflict("No such drill is scheduled.", code="not_scheduled")
         row.is_active = False
     else:
+        _require_rights(actor, chosen)
         word, first = rules.require_choice(every, list(_MONTHS), field="every"), _first_day(first_on)
         row = row or DrillSchedule(kind=chosen)
+        while Drill.objects.filter(schedule_id=row.id, due_on__gte=first).exists():
+            first = add_months(first, _MONTHS[word])
         row.every, row.next_on, row.is_active = word, first, True
     row.set_by_id = actor.id
     row.save()
@@ -109,7 +124,7 @@ def schedule(*, actor: Actor, kind: str, every: str = "", first_on: date | None 
         actor=actor,
         action="drill.scheduled",
         target=Target("tenant", binding.get_tenant()),
-        detail={"kind": chosen, "every": row.every if row.is_active else "", "next_on": str(row.next_on)},
+        detail={"kind": chosen.value, "every": row.every if row.is_active else "", "next_on": str(row.next_on)},
     )
     return row
 
@@ -172,6 +187,25 @@ def add_months(day: date, months: int) -> date:
     """The same day some months later; the 28th at the latest, so that it exists in every month."""
     number = day.year * 12 + day.month - 1 + months
     return date(number // 12, number % 12 + 1, min(day.day, 28))
+
+
+def _require_rights(actor: Actor, *kinds: DrillKind) -> None:
+    for kind in kinds:
+        needed = _NEEDS.get(kind)
+        if needed is not None and not actor.permits(needed, binding.get_tenant()):
+            message = f"A drill of {kind.value} needs the permission {needed.value} too."
+            raise Forbidden(message)
+
+
+def _require_idle(key: Key) -> None:
+    """What ends with a canary must be missed by nobody. What drills themselves did with it does not count."""
+    now = timezone.now()
+    drilled = list(Drill.objects.filter(key_id=key.id, consumer__isnull=False).values_list("consumer_id", flat=True))
+    granted = Grant.objects.filter(key_id=key.id, state=GrantState.ACTIVE, expires_at__gt=now)
+    used = UsageDay.objects.filter(tenant_id=binding.get_tenant(), key_id=key.id, last_allowed_at__gt=now - IDLE)
+    if granted.exists() or used.exclude(consumer_id__in=drilled).exists():
+        message = f"Somebody may use this key, or did in the last {IDLE.days} days: a drill would end it for them."
+        raise Refused(message, code="key_in_use")
 
 
 def _first_day(day: date | None) -> date:

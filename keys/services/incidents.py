@@ -13,7 +13,7 @@ from byok_portal.errors import Conflict, NotFound, Refused
 from keys import selectors
 from keys.models import Exposure, Incident, IncidentTask, KeyVersion
 from keys.services import announcing, lifecycle, response, versions
-from keys.states import INCIDENT_TRANSITIONS, IncidentState, RevocationReason, TaskState, VersionState
+from keys.states import INCIDENT_TRANSITIONS, IncidentState, KeyState, RevocationReason, TaskState, VersionState
 from tenants import rules
 from tenants.selectors import lock_tenant
 from tenants.states import TenantState
@@ -83,7 +83,7 @@ def move(*, actor: Actor, incident_id: UUID, state: str, force: bool = False, no
     """
     to = IncidentState(rules.require_choice(state, [word.value for word in IncidentState], field="state"))
     text = rules.require_text(note, field="note", maximum=500, required=force)
-    incident = lock_incident(incident_id)
+    incident, _key = _lock_with_key(incident_id)
     _require_move(incident, to)
     left = incident.tasks.filter(state=TaskState.OPEN).count()
     if to in ENDINGS:
@@ -114,11 +114,11 @@ def move(*, actor: Actor, incident_id: UUID, state: str, force: bool = False, no
 def change_since(*, actor: Actor, incident_id: UUID, suspected_since: datetime, note: str = "") -> Incident:
     """Look at uses from another moment on; consumers that this brings in get their task.
 
-    Raises InvalidInput, Conflict when the incident is closed or nothing changes.
+    They are told as well. Raises InvalidInput, Conflict when the incident is closed or nothing changes.
     """
     moment = response.check_since(suspected_since)
     text = rules.require_text(note, field="note", maximum=500, required=False)
-    incident = lock_incident(incident_id)
+    incident, key = _lock_with_key(incident_id)
     if incident.state == IncidentState.CLOSED or moment == incident.suspected_since:
         message = "The incident is closed." if incident.closed_at else "This is the moment that it has already."
         raise Conflict(message, code="nothing_to_change")
@@ -126,6 +126,8 @@ def change_since(*, actor: Actor, incident_id: UUID, suspected_since: datetime, 
     incident.save(update_fields=["suspected_since"])
     if incident.exposure == Exposure.CONFIRMED:
         response.add_replacements(incident)
+    if incident.is_open:
+        _tell_again(key, incident)
     detail = {"before": _written(before), "since": _written(moment)}
     _append(actor, incident, "incident.since_changed", detail, note=text)
     return incident
@@ -161,6 +163,7 @@ def confirm(*, actor: Actor, incident_id: UUID, note: str = "") -> Incident:
     incident.exposure, incident.reason = Exposure.CONFIRMED.value, RevocationReason.KEY_COMPROMISE.value
     incident.save(update_fields=["exposure", "reason"])
     response.make_tasks(incident, ended)
+    announcing.tell_confirmed(key, incident, response.list_consumers(incident))
     _append(actor, incident, "incident.confirmed", {"versions": [each.number for each in ended]}, note=text)
     return incident
 
@@ -182,13 +185,16 @@ def dismiss(*, actor: Actor, incident_id: UUID, note: str) -> Incident:
     incident, key = _lock_with_key(incident_id)
     if incident.exposure != Exposure.SUSPECTED or not incident.is_open:
         raise Conflict("Only a suspicion that is at work can be a false alarm.", code="incident_state")
+    # Looked at first: once another version is in place, whoever suspended the key since then meant something else.
+    is_held = incident.was_active and response.is_quarantined(key.id)
     suspected = KeyVersion.objects.filter(key_id=key.id, exposure=Exposure.SUSPECTED)
     suspected.update(exposure=Exposure.NONE)
-    released = is_served and incident.was_active and lifecycle.release(key)
+    released = is_served and is_held and lifecycle.release(key)
     response.settle(actor, IncidentTask.objects.filter(incident_id=incident.id), TaskState.NOT_NEEDED)
     incident.state, incident.is_false_alarm, incident.closed_at = IncidentState.CLOSED, True, timezone.now()
     incident.save(update_fields=["state", "is_false_alarm", "closed_at"])
-    announcing.tell_released(key, incident, response.list_consumers(incident), active=released)
+    is_usable = is_served and key.state == KeyState.ACTIVE
+    announcing.tell_released(key, incident, response.list_consumers(incident), active=is_usable)
     _append(actor, incident, "incident.dismissed", {"key": str(key.id), "resumed": released}, note=text)
     return incident
 
@@ -208,6 +214,18 @@ def _lock_with_key(incident_id: UUID) -> tuple[Incident, Key]:
         raise NotFound
     key = selectors.lock_key(key_id)
     return lock_incident(incident_id), key
+
+
+def _tell_again(key: Key, incident: Incident) -> None:
+    """Nobody hears the same thing twice, so this reaches those that another moment has brought in."""
+    concerned = response.list_consumers(incident)
+    if incident.exposure == Exposure.SUSPECTED:
+        if response.is_quarantined(key.id):
+            announcing.tell_quarantined(key, incident, concerned)
+    elif key.state == KeyState.COMPROMISED:
+        announcing.tell_compromised(key, concerned)
+    else:
+        announcing.tell_confirmed(key, incident, concerned)
 
 
 def _require_move(incident: Incident, to: IncidentState) -> None:

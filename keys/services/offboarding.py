@@ -167,15 +167,17 @@ def start_by_project_end(*, actor: Actor, project_id: UUID, day: date) -> Offboa
 def settle_residual(*, actor: Actor, run_id: UUID, position: int, note: str) -> OffboardingStep:
     """Say that what only people could do is done. It claims nothing about the provider, which nobody asked.
 
-    Raises NotFound, Conflict for a step that is not left to people.
+    The last one of a finished run issues its certificate again. Raises NotFound, Conflict for a step that is not left
+    to people.
     """
     text = rules.require_text(note, field="note", maximum=500)
+    # First: its last step must see this one settled, or this must see the run finished.
+    run = runs.lock(run_id)
     step = get_step(run_id, position, lock=True)
     if step.state != _State.RESIDUAL:
         raise Conflict("The step is not left to people, or it is settled.", code="step_state")
     step.state, step.settled_at, step.settled_by_id = _State.SETTLED, timezone.now(), actor.id
     step.settled_note = text
-    run = tenants.get_run(run_id)
     event = append(
         actor=actor,
         action="offboarding.residual_settled",
@@ -185,7 +187,8 @@ def settle_residual(*, actor: Actor, run_id: UUID, position: int, note: str) -> 
     )
     step.event_ids = [*step.event_ids, event]
     step.save(update_fields=["state", "settled_at", "settled_by_id", "settled_note", "event_ids"])
-    if run.state == Offboarding.State.DONE:
+    left = OffboardingStep.objects.filter(offboarding_id=run.id, state=_State.RESIDUAL)
+    if run.state == Offboarding.State.DONE and not left.exists():
         certifying.issue(actor, run)
     return step
 

@@ -9,6 +9,7 @@ from byok_portal.boundary.operations import operation
 from byok_portal.boundary.permissions import Permission
 from byok_portal.errors import Conflict
 from keys import selectors
+from keys.models import Key
 from tenants.services import projects
 from tenants.services.tenants import require_active
 
@@ -16,7 +17,6 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from byok_portal.boundary.actors import Actor
-    from keys.models import Key
 
 
 @operation(
@@ -29,7 +29,8 @@ if TYPE_CHECKING:
 def assign_key(*, actor: Actor, key_id: UUID, project: str) -> Key:
     """Put a key into a project, or into none. Raises InvalidInput, NotFound, Conflict when nothing changes."""
     require_active()
-    chosen = projects.find_project(project)
+    held = Key.objects.filter(id=key_id).values_list("project_id", flat=True).first()
+    chosen = projects.find_project(project, beside=held)
     key = selectors.lock_key(key_id)
     if key.state in selectors.ENDED_KEYS:
         raise Conflict(f"The key is {key.state}.", code="key_state")

@@ -18,7 +18,7 @@ from byok_portal.errors import Conflict, InvalidInput
 from keys import selectors
 from keys.models import Exposure, Grant, Incident, IncidentTask, KeyVersion, UpstreamStatus
 from keys.models.incidents import OPEN_STATES
-from keys.states import TaskKind, TaskState
+from keys.states import RevocationReason, TaskKind, TaskState, VersionState
 from tenants.models import Consumer
 
 if TYPE_CHECKING:
@@ -30,16 +30,16 @@ if TYPE_CHECKING:
 
     from byok_portal.boundary.actors import Actor
     from keys.models import Key
-    from keys.states import RevocationReason
 
 MAX_LOOK_BACK: Final = timedelta(days=3 * 366)
 _MOST: Final = 200
 """Consumers and keys that get a task each; more than that are one matter."""
 
 
-def find_open(key_id: UUID) -> Incident | None:
-    """The incident about the key that is at work."""
-    return Incident.objects.filter(key_id=key_id, state__in=OPEN_STATES).first()
+def find_open(key_id: UUID, *, lock: bool = False) -> Incident | None:
+    """The incident about the key that is at work; locked for who will write it."""
+    incidents = Incident.objects.lock() if lock else Incident.objects.all()
+    return incidents.filter(key_id=key_id, state__in=OPEN_STATES).first()
 
 
 def open_incident(
@@ -58,8 +58,9 @@ def open_incident(
     Raises InvalidInput for a moment that has not come.
     """
     moment = check_since(since)
-    incident = find_open(key.id)
+    incident = find_open(key.id, lock=True)
     numbers = {version.number for version in versions}
+    is_new = incident is None
     if incident is None:
         incident = Incident(
             key=key,
@@ -73,8 +74,31 @@ def open_incident(
     incident.versions = sorted(numbers | set(incident.versions))
     incident.suspected_since = min(incident.suspected_since, moment)
     incident.summary = summary or incident.summary
-    incident.save()
+    incident.save(update_fields=None if is_new else ["exposure", "reason", "versions", "suspected_since", "summary"])
     return incident
+
+
+def add_version(actor: Actor, key: Key, version: KeyVersion, *, since: datetime) -> Incident:
+    """A version of a locked, compromised key that came to light after its end: one more of the incident at work.
+
+    A new incident when that one has ended.
+    """
+    incident = find_open(key.id, lock=True)
+    if incident is None:
+        why, confirmed = RevocationReason.KEY_COMPROMISE, Exposure.CONFIRMED
+        incident = open_incident(
+            actor, key, versions=[version], reason=why, exposure=confirmed, since=since, summary=""
+        )
+    else:
+        incident.versions = sorted({*incident.versions, version.number})
+        incident.save(update_fields=["versions"])
+    make_tasks(incident, [version])
+    return incident
+
+
+def forget_hold(key_id: UUID) -> None:
+    """Another version is in place: calling the suspicion a false alarm resumes nothing any more."""
+    Incident.objects.filter(key_id=key_id, was_active=True, state__in=OPEN_STATES).update(was_active=False)
 
 
 def make_tasks(incident: Incident, ended: Iterable[KeyVersion] = ()) -> None:
@@ -112,8 +136,13 @@ def list_consumers(incident: Incident) -> set[UUID]:
 def list_grants(incident: Incident) -> QuerySet[Grant]:
     """Grants on the key that were live at some moment since the suspected one, with their consumers."""
     since = incident.suspected_since
-    live = Q(ended_at__isnull=True, expires_at__gte=since) | Q(ended_at__gte=since)
-    return Grant.objects.filter(live, key_id=incident.key_id).select_related("consumer").order_by("consumer__name")
+    # The end of a key is written on grants that the clock had ended before, too.
+    live = Q(ended_at__isnull=True) | Q(ended_at__gte=since)
+    return (
+        Grant.objects.filter(live, key_id=incident.key_id, expires_at__gte=since)
+        .select_related("consumer")
+        .order_by("consumer__name")
+    )
 
 
 def list_same_credential(incident: Incident) -> QuerySet[KeyVersion]:
@@ -165,9 +194,14 @@ def mark(key: Key, exposure: Exposure) -> list[KeyVersion]:
 
 
 def is_quarantined(key_id: UUID) -> bool:
-    """Whether the version that consumers would get may be known to strangers."""
-    current = selectors.find_current(key_id)
-    return current is not None and current.exposure == Exposure.SUSPECTED
+    """Whether the version that consumers would get, or got until it expired, may be known to strangers.
+
+    An expired one stays the key's version until it is replaced or the key ends.
+    """
+    version = selectors.find_current(key_id) or selectors.find_expired(key_id)
+    if version is None or version.exposure != Exposure.SUSPECTED:
+        return False
+    return version.state != VersionState.EXPIRED or version.key.state not in selectors.ENDED_KEYS
 
 
 def refuse_quarantined(key: Key) -> None:

@@ -124,6 +124,7 @@ def make_current(
     if old.state != VersionState.EXPIRED:
         _retire(old, hours=hours)
     versions.move(version, VersionState.ACTIVE, activated_at=now)
+    response.forget_hold(key.id)
     was_suspended = key.state == KeyState.SUSPENDED
     if not was_suspended:
         clocks.reset(key)
@@ -177,7 +178,7 @@ def _retire(old: KeyVersion, *, hours: int) -> None:
 
 
 def require_rotatable(key: Key) -> KeyVersion:
-    """The version to replace. Raises Conflict while one drains, or unless the key is active or suspended as overdue."""
+    """The version to replace. Raises Conflict while one drains, or unless the key is active or waits for a rotation."""
     current = selectors.find_current(key.id) or selectors.find_expired(key.id)
     if current is None or not (key.state == KeyState.ACTIVE or _is_waiting(key)):
         message = f"The key is {key.state}; only an active key is rotated, or one that is suspended and overdue."
@@ -194,5 +195,10 @@ def require_rotatable(key: Key) -> KeyVersion:
 
 
 def _is_waiting(key: Key) -> bool:
-    """Rotation is what an overdue key waits for, whoever suspended it, and one in quarantine."""
-    return key.state == KeyState.SUSPENDED and (clocks.is_overdue(key) or response.is_quarantined(key.id))
+    """Rotation is what an overdue key waits for, whoever suspended it, one in quarantine, and one that expired.
+
+    Without a version nothing else leads on; whoever suspended the key still decides when it serves again.
+    """
+    if key.state != KeyState.SUSPENDED:
+        return False
+    return clocks.is_overdue(key) or response.is_quarantined(key.id) or selectors.find_current(key.id) is None

@@ -9,7 +9,7 @@ from django.utils import timezone
 
 from audit.services.recording import Target, append
 from byok_portal.boundary import binding, jobs
-from byok_portal.errors import Conflict, InvalidInput
+from byok_portal.errors import Conflict, InvalidInput, NotFound
 from keys import endings
 from tenants.models import Offboarding, OffboardingStep
 from tenants.states import SubjectKind
@@ -145,9 +145,17 @@ def write_plan(run: Offboarding) -> int:
     return written
 
 
+def lock(run_id: UUID) -> Offboarding:
+    """The run, locked until the transaction ends; before its steps, or two who lock both could deadlock."""
+    run = Offboarding.objects.lock().filter(id=run_id).first()
+    if run is None:
+        raise NotFound
+    return run
+
+
 def plan(actor: Actor, run_id: UUID) -> bool:
     """Write the steps of a run once, with their event. False when somebody did before."""
-    run = Offboarding.objects.lock().get(id=run_id)
+    run = lock(run_id)
     if run.planned_at is not None:
         return False
     flagged = add_flags(run)

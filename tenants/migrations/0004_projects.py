@@ -40,14 +40,17 @@ WHERE p.state = 'active' AND p.ends_on <= today + greatest(horizon, (
                   AND r.subject_id = p.id AND r.due_on = p.ends_on AND (r.next_on IS NULL OR r.next_on > today))
 ORDER BY p.tenant_id, p.ends_on, p.id LIMIT at_most
 """
+# In no order: what can never be started must not keep the rest out for ever.
 _ENDS = """
+SELECT due.tenant_id, due.kind, due.subject_id FROM (
 SELECT t.id, 'tenant', t.id FROM tenants_tenant t
 WHERE t.ends_automatically AND t.contract_ends_on < today AND t.state IN ('onboarding', 'active', 'suspended')
 UNION ALL
 SELECT p.tenant_id, 'project', p.id FROM tenants_project p JOIN tenants_tenant t ON t.id = p.tenant_id
 WHERE t.ends_automatically AND p.ends_on < today AND p.state = 'active' AND t.state IN ('active', 'suspended')
   AND coalesce(t.contract_ends_on >= today, true)
-LIMIT at_most
+) AS due (tenant_id, kind, subject_id)
+ORDER BY random() LIMIT at_most
 """
 
 

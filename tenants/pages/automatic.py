@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, ClassVar
 
+from django import forms
 from django.contrib import messages
-from django.forms import Form
 from django.shortcuts import redirect
 from django.urls import reverse
 from django.utils.translation import gettext as _
@@ -21,23 +21,32 @@ if TYPE_CHECKING:
     from tenants.models import Tenant
 
 
+class AgreementForm(forms.Form):
+    """What the page that was read offered: never whatever is not, or a second click would turn it back."""
+
+    agreed = forms.ChoiceField(choices=[("on", "on"), ("off", "off")], widget=forms.HiddenInput)
+
+
 class AgreementPage(OperationPage):
-    """Turns the agreement on or off, whichever it is not."""
+    """Turns the agreement on or off, as the page that was read says."""
 
     operation: ClassVar[str] = "tenant.agree_automatic_end"
     section: ClassVar[str] = "projects"
 
     def get(self, request: HttpRequest) -> HttpResponse:  # Django's signature
         """What it means."""
-        return self._answer(self._load(), Form())
+        return self._answer(self._load())
 
     def post(self, request: HttpRequest) -> HttpResponse:
-        """Change it to what the page offered."""
-        tenant, form = self._load(), Form(request.POST)
-        agreed = request.POST.get("agreed") == "on" if "agreed" in request.POST else not tenant.ends_automatically
-        done = self.attempt(form, lambda: tenants.agree_automatic_end(actor=self.actor, agreed=agreed))
+        """Change it to what the page offered; 422 when it does not say what that was."""
+        form = AgreementForm(request.POST)
+        if not form.is_valid():
+            return self._answer(self._load(), problem=_("Say which of the two you want: open the page again."))
+        agreed = form.cleaned_data["agreed"] == "on"
+        done = self.attempt(None, lambda: tenants.agree_automatic_end(actor=self.actor, agreed=agreed))
         if done is None:
-            return self._answer(tenant, form, status=self.status)
+            problem = self.problem.detail if self.problem is not None else ""
+            return self._answer(self._load(), problem=problem, status=self.status)
         messages.success(request, _("Agreed.") if agreed else _("The agreement is taken back."))
         return redirect("keys:projects", self.place.slug)
 
@@ -45,7 +54,11 @@ class AgreementPage(OperationPage):
         with binding.reading():
             return selectors.get_tenant()
 
-    def _answer(self, tenant: Tenant, form: Form, *, status: int = 200) -> HttpResponse:
+    def _answer(self, tenant: Tenant, *, problem: str = "", status: int = 422) -> HttpResponse:
+        """The page of how it is now, also after a refusal: what it offers must fit what it says."""
+        form = AgreementForm({"agreed": "off" if tenant.ends_automatically else "on"})
+        if problem:
+            form.add_error(None, problem)
         home = reverse("keys:projects", args=[self.place.slug])
         day = tenant.contract_ends_on.isoformat() if tenant.contract_ends_on else _("not set")
         if tenant.ends_automatically:
@@ -68,4 +81,4 @@ class AgreementPage(OperationPage):
             "submit_label": title,
             "cancel_url": home,
         }
-        return self.render("keys/confirm.html", context, status=status)
+        return self.render("keys/confirm.html", context, status=status if problem else 200)

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from django.db.models import Q
+
 from audit.services.recording import Target, append
 from byok_portal.boundary.identifiers import parse_id
 from byok_portal.boundary.operations import operation
@@ -78,7 +80,8 @@ def change(*, actor: Actor, project_id: UUID, name: str, purpose: str, ends_on: 
 def assign_consumer(*, actor: Actor, consumer_id: UUID, project: str) -> Consumer:
     """Put a consumer into a project, or into none. Raises InvalidInput, NotFound, Conflict when nothing changes."""
     require_active()
-    chosen = find_project(project)
+    held = Consumer.objects.filter(id=consumer_id).values_list("project_id", flat=True).first()
+    chosen = find_project(project, beside=held)
     consumer = Consumer.objects.lock().filter(id=consumer_id).first()
     if consumer is None:
         raise NotFound
@@ -93,14 +96,18 @@ def assign_consumer(*, actor: Actor, consumer_id: UUID, project: str) -> Consume
     return consumer
 
 
-def find_project(reference: str) -> Project | None:
-    """The live project that an id or slug names, locked in place; None for an empty one. Raises InvalidInput."""
+def find_project(reference: str, *, beside: UUID | None = None) -> Project | None:
+    """The live project that an id or slug names, locked in place; None for an empty one. Raises InvalidInput.
+
+    `beside`: the project that is left, locked with it by id, so that two moves the other way round cannot deadlock.
+    """
     if not reference:
         return None
     identifier = parse_id(reference)
-    lookup = {"id": identifier} if identifier else {"slug": str(reference)[:60].replace("\0", "")}
+    name, value = ("id", identifier) if identifier else ("slug", str(reference)[:60].replace("\0", ""))
     # Locked, so that nothing joins a project which is being ended.
-    found = Project.objects.lock().filter(**lookup).first()
+    locked = Project.objects.lock().filter(Q(**{name: value}) | Q(id=beside)).order_by("id")
+    found = next((row for row in locked if getattr(row, name) == value), None)
     if found is None or found.state != ProjectState.ACTIVE:
         raise InvalidInput("Project must be a live project of this tenant.", code="unknown_project", field="project")
     return found

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Final
+
+from django.utils import timezone
 
 from audit.services.recording import Target, append
 from byok_portal.boundary import binding
@@ -10,9 +12,9 @@ from byok_portal.boundary.operations import Absent, operation
 from byok_portal.boundary.permissions import Permission, Role
 from byok_portal.errors import Conflict, InvalidInput
 from tenants import rules, selectors
-from tenants.models import Tenant
+from tenants.models import Project, Tenant
 from tenants.services import members
-from tenants.states import TENANT_TRANSITIONS, TenantState
+from tenants.states import TENANT_TRANSITIONS, ProjectState, TenantState
 
 if TYPE_CHECKING:
     from datetime import date
@@ -22,6 +24,7 @@ if TYPE_CHECKING:
     from tenants.services.members import IssuedInvitation
 
 _NO_API = Absent("only platform staff open and end tenants, in the staff admin")
+_NAMED: Final = 3
 
 
 @operation(
@@ -103,17 +106,20 @@ def resume_tenant(*, actor: Actor) -> Tenant:
     permission=Permission.TENANT_AGREE,
     events=("tenant.automatic_end_set",),
     page="tenants:automatic-end",
-    api="api:automatic-end",
+    api=Absent("owners agree themselves, in the web UI: nothing that a token can do starts an end by itself"),
 )
 def agree_automatic_end(*, actor: Actor, agreed: bool) -> Tenant:
     """Whether the end of the contract, or of a project, starts the offboarding by itself on the day after.
 
-    Raises Conflict when it is so already, or when the tenant ends.
+    Raises Conflict when it is so already, when the tenant ends, and for an agreement when a day has passed already:
+    with no reminder and no plan before it, it would be the end itself.
     """
     tenant = require_active()
     if tenant.ends_automatically == agreed:
         message = "This is how it is already."
         raise Conflict(message, code="same_agreement")
+    if agreed:
+        _refuse_over(tenant)
     tenant.ends_automatically = agreed
     tenant.save(update_fields=["ends_automatically"])
     detail = {"agreed": agreed, "contract_ends_on": str(tenant.contract_ends_on or "")}
@@ -151,6 +157,17 @@ def require_active() -> Tenant:
 def is_over(tenant: Tenant, ends_on: date | None, today: date) -> bool:
     """Whether this last day has passed and ends things by itself: decisions do not wait for the clock's job."""
     return tenant.ends_automatically and ends_on is not None and ends_on < today
+
+
+def _refuse_over(tenant: Tenant) -> None:
+    today = timezone.now().date()
+    projects = Project.objects.filter(state=ProjectState.ACTIVE, ends_on__lt=today).order_by("ends_on", "id")
+    over = [f"the project {name}" for name in projects.values_list("name", flat=True)[:_NAMED]]
+    if tenant.contract_ends_on is not None and tenant.contract_ends_on < today:
+        over.insert(0, "the contract")
+    if over:
+        message = f"Over already: {', '.join(over)}. End that first, or set another last day."
+        raise Conflict(message, code="already_over")
 
 
 def _insert(tenant: Tenant) -> None:

@@ -17,7 +17,7 @@ from tests.keys.test_drills import Rehearsing, origin  # noqa: F401  # a fixture
 if TYPE_CHECKING:
     from tests.world import World
 
-SCOPES = ("campaign:run", "drill:run", "key:read", "job:read")
+SCOPES = ("campaign:run", "drill:run", "key:rotate", "key:read", "job:read")
 
 
 def test_a_campaign_is_started_once_and_read_over_http(world: World, origin: str) -> None:  # noqa: F811

@@ -15,7 +15,6 @@ if TYPE_CHECKING:
 
 SCOPES = (
     "tenant:read",
-    "tenant:agree",
     "project:read",
     "project:edit",
     "project:offboard",
@@ -95,6 +94,4 @@ def test_a_partner_ends_a_consumer_and_settles_what_is_left(world: World) -> Non
     settled = call(cast, partner, "POST", path, {"note": "Replaced"})
     assert settled.status_code == 200
     assert (settled.json()["state"], settled.json()["settled_note"]) == ("settled", "Replaced")
-    agreed = call(cast, partner, "POST", "automatic-end/", {"agreed": True})
-    assert (agreed.status_code, agreed.json()["ends_automatically"]) == (200, True)
     assert call(cast, partner, "GET", "offboarding/plan/").json()["kind"] == "tenant"

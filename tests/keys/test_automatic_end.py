@@ -99,9 +99,16 @@ def test_without_agreement_nothing_ends_by_itself_and_it_is_found(
         said = Notice.objects.filter(kind="project.end_passed")
         assert set(said.values_list("recipient_id", flat=True)) == {cast.owner.pk, cast.backup.pk}
         assert said[0].facts["project_slug"] == made.slug
+    with world.bound(cast), pytest.raises(Conflict) as over:
+        tenants.agree_automatic_end(actor=cast.actor, agreed=True)
+    assert (over.value.code, "project Winter trial" in over.value.detail) == ("already_over", True)
+    tasks.end_by_date()
+    assert use(cast, credential, key) == (200, "allowed"), "nothing has begun behind anybody's back"
+    ends(admin_connection, "tenants_project", "ends_on", made.id, yesterday + YESTERDAY)
     with world.bound(cast):
         tenants.agree_automatic_end(actor=cast.actor, agreed=True)
-    assert use(cast, credential, key) == (403, "key_revoked"), "agreed by now, so its day counts"
+    ends(admin_connection, "tenants_project", "ends_on", made.id, yesterday)
+    assert use(cast, credential, key) == (403, "key_revoked"), "agreed before, so its day counts"
     assert tasks.end_by_date() >= 1
     with world.inside(cast):
         run = Offboarding.objects.get()

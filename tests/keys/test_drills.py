@@ -38,8 +38,10 @@ class Rehearsing(Ageing):
 
     def __init__(self, world: World) -> None:
         super().__init__(world)
+        self.key = world.key(self.cast)  # nobody may use a key that becomes a canary
         with world.bound(self.cast):
             drills.set_canary(actor=self.cast.actor, key_id=self.key.id, is_canary=True)
+        world.grant(self.cast, self.key, self.credential)
 
     def start(self, kind: str = "revocation", **values: Any) -> Drill:
         with self.world.bound(self.cast):
@@ -260,8 +262,8 @@ def test_a_schedule_without_a_canary_fails_and_is_found(rehearsing: Rehearsing) 
         assert posture.list_drill_findings() == [], "nobody wants it any more"
 
 
-def answered(place: str, began: float, *, allowed: bool | None) -> Answered:
-    return Answered(place, "p", allowed, "key_revoked", began, began + 0.01)
+def answered(place: str, began: float, *, allowed: bool | None, process: str = "p") -> Answered:
+    return Answered(place, process, allowed, "key_revoked", began, began + 0.01)
 
 
 @pytest.mark.parametrize(
@@ -271,6 +273,8 @@ def answered(place: str, began: float, *, allowed: bool | None) -> Answered:
         ([answered("a", 10.1, allowed=False), answered("b", 10.1, allowed=None)], "unreachable"),
         ([answered("a", 12.0, allowed=False)], "too_slow"),
         ([answered("a", 9.9, allowed=False)], "not_refused"),
+        ([answered("a", 10.1, allowed=False, process="")], "not_measured"),
+        ([answered("a", 10.1, allowed=False, process="q")], "not_measured"),
         ([answered("a", 10.1, allowed=False)], ""),
     ],
 )

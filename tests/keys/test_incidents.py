@@ -373,7 +373,10 @@ def test_the_report_is_json_with_its_events_and_without_anybodys_address(exposed
     text = json.dumps(report.statement)
     assert json.loads(canonicalise(report.statement)) == report.statement, "what the log can carry the hash of"
     assert "@" not in text
-    assert report.statement["incident"]["summary"] == "Reported by [address removed]"
+    assert "Reported by" not in text, "an issued report cannot be erased, so people's own words stay in the log"
+    (declared,) = exposed.entries("key.compromised")
+    assert report.statement["incident"]["declared_in"] == [str(declared.event_id)]
+    assert "upstream_account" not in report.statement["key"], "its label is often somebody's login"
     assert report.statement["key"]["owner"] == {"kind": "person", "id": str(exposed.cast.owner.pk), "role": "owner"}
     assert report.statement["blast_radius"]["uses"]["leases"] == 1
     actions = [step["action"] for step in report.statement["timeline"]]

@@ -119,5 +119,5 @@ def test_an_owner_flags_a_canary_runs_a_drill_and_schedules_more(world: World, s
     with world.inside(cast):
         assert DrillSchedule.objects.get().next_on == timezone.now().date()
     assert "Every quarter" in text_of(browser.get(at("keys:drills", cast)))
-    browser.post(at("keys:canary", cast, rehearsing.key.slug))
+    browser.post(at("keys:canary", cast, rehearsing.key.slug), {"is_canary": "off"})
     assert not rehearsing.now.is_canary

@@ -106,13 +106,20 @@ def test_what_is_left_to_people_is_settled_with_a_note(world: World) -> None:
 def test_owners_agree_that_last_days_end_things_and_take_it_back(world: World) -> None:
     cast = world.tenant()
     browser, address = sign_in(cast.owner), at("tenants:automatic-end", cast)
-    assert "day after the contract ends" in text_of(browser.get(address))
+    page = browser.get(address)
+    assert "day after the contract ends" in text_of(page)
+    assert 'name="agreed" value="on"' in page.content.decode()
     assert browser.post(address, {"agreed": "on"}).status_code == 302
     with world.inside(cast):
         assert Tenant.objects.get(id=cast.id).ends_automatically
-    assert browser.post(address, {"agreed": "on"}).status_code == 409
+    refused = browser.post(address, {"agreed": "on"})
+    assert refused.status_code == 409
+    assert 'name="agreed" value="off"' in refused.content.decode(), "what it offers fits what it says"
     assert "Take the agreement back" in text_of(browser.get(address))
     assert browser.post(address, {"agreed": "off"}).status_code == 302
+    assert browser.post(address, {"agreed": "off"}).status_code == 409, "a second click turns nothing back"
+    for unclear in ({}, {"agreed": "perhaps"}):
+        assert browser.post(address, unclear).status_code == 422
     with world.inside(cast):
         assert not Tenant.objects.get(id=cast.id).ends_automatically
     plan = browser.get(at("keys:tenant-plan", cast))

@@ -4,7 +4,7 @@ Seen on OpenBao 2.7.2: revoking a token revokes its children, so a successor mus
 `auth/token/create-orphan` makes one for any token that may `update` it, with a subset of its policies, without its
 identity and its bound addresses; periods take sudo. A token role with `orphan` set can give period and addresses.
 Nobody can find a token by its metadata without sudo, so a successor is born with minutes to live and renewed only when
-it is stored. (One of a role with a period is born with that.)
+it is stored. (One of a role with a period is born with that, so the plan foresees it.)
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING, Final
 
 from byok_portal.boundary.secrets import Secret
 from byok_portal.errors import Refused, UpstreamUnavailable
-from keys.providers.contract import Successor, SuccessorPlan
+from keys.providers.contract import NO_SUCCESSOR, Successor, SuccessorPlan
 from keys.providers.openbao import questions
 from keys.providers.openbao.questions import Standing
 
@@ -55,7 +55,8 @@ class OpenBaoSuccession:
         lacking = [each for each, rights in (held or {}).items() if not rights & {"update", "root"}]
         if held is None or lacking:
             raise _refuse(_word_lacking(lacking or ["sys/capabilities-self"]))
-        return SuccessorPlan({"create": path, "cluster_id": health.cluster_id, **_read_terms(data)})
+        terms = {"create": path, "cluster_id": health.cluster_id, **_read_terms(data)}
+        return SuccessorPlan(terms, born_seconds=_foresee_life(data))
 
     def create(
         self, upstream: Upstream, plaintext: Secret, plan: SuccessorPlan, *, mark: Mapping[str, str], seconds: int
@@ -141,6 +142,16 @@ def _path_of(data: Mapping[str, Json]) -> str:
     return _BY_ROLE + path.removeprefix(_BY_ROLE).partition("/")[0] if path.startswith(_BY_ROLE) else CREATE_ORPHAN
 
 
+def _foresee_life(data: Mapping[str, Json]) -> int:
+    """How long a role may let a successor live at first: as long as it let this token.
+
+    Seen: a role with token_period gives that whatever is asked, and look-ups do not tell the period of such a token.
+    """
+    if not str(data.get("path") or "").startswith(_BY_ROLE):
+        return 0
+    return max(_number(data.get("period")), _number(data.get("creation_ttl")))
+
+
 def _read_terms(data: Mapping[str, Json]) -> dict[str, Json]:
     meta = data.get("meta")
     known = dict(meta) if isinstance(meta, dict) else {}
@@ -194,7 +205,7 @@ def _no_token(status: int, document: Mapping[str, Json]) -> Refused | UpstreamUn
 
 
 def _refuse(detail: str) -> Refused:
-    return Refused(detail, code="no_successor")
+    return Refused(detail, code=NO_SUCCESSOR)
 
 
 def _names(value: Json) -> set[str]:

@@ -102,7 +102,7 @@ _STATEMENT: dict[str, Any] = {
         "opened_at": "2026-11-23T09:00:00Z",
         "opened_by": _PERSON,
         "closed_at": "2026-11-23T09:50:00Z",
-        "summary": "Found in a public repository",
+        "declared_in": ["0198a5c0-0000-7000-8000-000000000003"],
     },
     "key": {
         "name": "prod-chat-gateway",
