@@ -7,12 +7,14 @@ import hashlib
 import os
 import subprocess
 import sys
+import zlib
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 import pytest
 from psycopg import sql
+from xdist.scheduler import LoadScopeScheduling  # type: ignore[import-untyped]  # it has no types
 
 from byok_portal.quickstart import roles, state
 from tests import environment
@@ -110,3 +112,31 @@ def pytest_configure() -> None:
 
     slow = "django.contrib.auth.hashers.PBKDF2PasswordHasher"  # what the real processes of a journey read
     settings.PASSWORD_HASHERS = ["django.contrib.auth.hashers.MD5PasswordHasher", slow]
+
+
+class Together(LoadScopeScheduling):  # type: ignore[misc]  # as above
+    """Spreads tests over processes, but keeps those together that share what is dear to build."""
+
+    BROWSERS: Final = 2
+    MODULES: Final = frozenset(
+        f"tests/{path}.py"
+        for path in (
+            "audit/test_attacks",
+            "audit/test_documents",
+            "audit/test_reopening",
+            "audit/test_signing_crashes",
+            "boundary/test_operations",
+            "pages/test_pages",
+        )
+    )
+
+    def _split_scope(self, nodeid: str) -> str:
+        path = nodeid.partition("::")[0]
+        if path.startswith("tests/browser/"):
+            return f"browser {zlib.crc32(nodeid.encode()) % self.BROWSERS}"
+        return path if path in self.MODULES else nodeid
+
+
+def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
+    """How pytest-xdist hands out the tests."""
+    return Together(config, log)

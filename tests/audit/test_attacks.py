@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.xdist_group("attacks")  # they share what is built once per module
-
 SIZE: Final = 2 * (FIRST + MORE)
 SIGNED: Final = 2 * FIRST
 OK, WITNESS, NOT_IN_TREE, CHANGED, MISSING, NOT_EXTENDED, ROLLED_BACK, SILENT = 0, 12, 13, 14, 15, 18, 19, 20

@@ -27,8 +27,6 @@ if TYPE_CHECKING:
 
     from tests.world import Cast, Credential, World
 
-pytestmark = pytest.mark.xdist_group("documents")  # they share what is built once per module
-
 STATEMENT = {
     "reason": "contract_ended",
     "refused_from": "2026-11-23T16:00:00Z",

@@ -25,8 +25,6 @@ if TYPE_CHECKING:
     from pathlib import Path
     from subprocess import CompletedProcess
 
-pytestmark = pytest.mark.xdist_group("reopening")  # they share what is built once per module
-
 BACKED_UP, LOST, SINCE = 4, 6, 3
 SIGNED: Final = BACKED_UP + LOST
 OTHER_LOG: Final = 22

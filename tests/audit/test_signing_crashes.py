@@ -15,8 +15,6 @@ if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
     from pathlib import Path
 
-pytestmark = pytest.mark.xdist_group("signing-crashes")  # they share what is built once per module
-
 BEFORE: Final = 4
 """Entries under the checkpoint that every test begins with."""
 

@@ -2,9 +2,7 @@
 
 from __future__ import annotations
 
-import zlib
-from pathlib import Path
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any
 
 import pytest
 from playwright.sync_api import sync_playwright
@@ -19,18 +17,6 @@ if TYPE_CHECKING:
     from playwright.sync_api import Browser
 
     from tests.world import World
-
-HERE: Final = Path(__file__).parent
-GROUPS: Final = 2
-"""Processes of pytest-xdist that share these tests: each has a portal, a browser and the scenery of its own."""
-
-
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Keep the tests of this folder together, or every process would build all of it."""
-    for item in items:
-        if HERE in item.path.parents:
-            number = zlib.crc32(item.nodeid.encode()) % GROUPS
-            item.add_marker(pytest.mark.xdist_group(f"browser-{number}"))
 
 
 @pytest.fixture(scope="package")
