@@ -121,6 +121,7 @@ class Together(LoadScopeScheduling):  # type: ignore[misc]  # as above
     MODULES: Final = frozenset(
         f"tests/{path}.py"
         for path in (
+            "audit/test_append_only",
             "audit/test_attacks",
             "audit/test_documents",
             "audit/test_reopening",

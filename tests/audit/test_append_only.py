@@ -13,6 +13,7 @@ import pytest
 from psycopg.errors import InsufficientPrivilege
 
 from byok_portal.boundary.identifiers import new_id
+from tests import environment
 from tests.audit import inbox
 from tests.audit.attacking import PARTITION
 
@@ -49,16 +50,18 @@ LOGINS = ["", "_STAFF", "_SEQUENCER", "_AUDITOR", "_READER", "_OWNER"]
 CASES = [(login, attempt) for login in LOGINS for attempt in ATTEMPTS if (login, attempt) not in MAY]
 
 
-@pytest.fixture
-def tenant(world: World, admin_connection: psycopg.Connection) -> UUID:
-    """A tenant with one row in each table."""
+@pytest.fixture(scope="module")
+def tenant(world_setup: World) -> UUID:
+    """A tenant with one row in each table. Nobody can change it, so one is enough."""
+    server = os.environ["BYOK_TEST_ADMIN_URL"].rsplit("/", 1)[0]
     tenant_id = new_id()
-    inbox.fill(admin_connection, [tenant_id], each=1)
-    world.sequence()
-    inbox.fill(admin_connection, [tenant_id], each=1)
-    admin_connection.execute(
-        "INSERT INTO audit_private (event_id, tenant_id, sealed) VALUES (%s, %s, '')", [new_id(), tenant_id]
-    )
+    with psycopg.connect(f"{server}/{environment.DATABASE}", autocommit=True) as admin:
+        inbox.fill(admin, [tenant_id], each=1)
+        world_setup.sequence()
+        inbox.fill(admin, [tenant_id], each=1)
+        admin.execute(
+            "INSERT INTO audit_private (event_id, tenant_id, sealed) VALUES (%s, %s, '')", [new_id(), tenant_id]
+        )
     return tenant_id
 
 

@@ -169,6 +169,6 @@ def see_uses(owner: Person, cast: Cast, consumer: str, audit_id: str) -> None:
 
 
 def confirmations(page: Page) -> int:
-    page.reload()
+    page.goto(page.url)
     text = page.get_by_role("region", name="Versions").inner_text()
     return text.lower().count("confirmed dead at")

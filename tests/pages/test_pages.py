@@ -139,6 +139,7 @@ class Stage:
     cast: Cast
     browsers: dict[str, Client]
     arguments: dict[str, object]
+    stranger: Client
 
     def address(self, name: str) -> str:
         return at(name, self.cast, *(self.arguments[part] for part in PAGES[name][1]))
@@ -205,7 +206,8 @@ def stage(world_setup: World, django_db_blocker: Any) -> Stage:
             "member": member,
             "invitation": invitation,
         }
-        return Stage(cast, {role: sign_in(person) for role, person in people.items()}, arguments)
+        stranger = sign_in(world.tenant("globex").owner)
+        return Stage(cast, {role: sign_in(person) for role, person in people.items()}, arguments, stranger)
 
 
 def join(world: World, cast: Cast, role: str) -> User:
@@ -244,7 +246,7 @@ def test_each_page_is_well_formed_and_keeps_the_strict_policy(world: World, stag
 def test_another_tenant_a_missing_one_and_a_missing_id_get_the_same_bytes(
     world: World, stage: Stage, name: str
 ) -> None:
-    stranger = sign_in(world.tenant("globex").owner)
+    stranger = stage.stranger
     owner = stage.browsers[OWNER]
     missing = reverse(name, args=["no-such-tenant", *(stage.arguments[part] for part in PAGES[name][1])])
     answers = [stranger.get(stage.address(name)), owner.get(missing), stranger.post(stage.address(name))]

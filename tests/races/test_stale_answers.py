@@ -1,6 +1,6 @@
-"""A use that starts after an end was answered is refused: hundreds of racing trials, not one stale answer.
+"""A use that starts after an end was answered is refused: over a hundred racing trials, not one stale answer.
 
-`BYOK_RACES=3` makes it more than a thousand.
+`BYOK_RACES=10` makes it more than a thousand.
 """
 
 from __future__ import annotations
@@ -125,21 +125,21 @@ def test_no_use_is_allowed_after_a_suspension_was_answered(world: World) -> None
             race,
             lambda: lifecycle.suspend(actor=cast.actor, key_id=key.id),
             lambda: lifecycle.resume(actor=cast.actor, key_id=key.id),
-            times=150 * TIMES,
+            times=50 * TIMES,
         )
         done += reversible_trials(
             race,
             lambda: tenants.suspend_tenant(actor=staff),
             lambda: tenants.resume_tenant(actor=staff),
-            times=100 * TIMES,
+            times=35 * TIMES,
         )
-    assert done == 250 * TIMES
+    assert done == 85 * TIMES
 
 
 def test_no_use_is_allowed_after_a_grant_or_a_token_ended(world: World) -> None:
     cast, key, credential, _ = ready(world)
     with racing(world, cast, key, credential) as race, world.bound(cast):
-        for _ in range(40 * TIMES):
+        for _ in range(15 * TIMES):
             grant = race_grant(world, cast, key, credential)
             grants.end(actor=cast.actor, key_id=key.id, grant_id=grant.id, reason="privilege_withdrawn")
             answered = time.monotonic()
@@ -162,7 +162,7 @@ def race_grant(world: World, cast: Cast, key: Key, credential: Credential) -> Gr
 
 def test_no_use_is_allowed_after_a_revocation_was_answered(world: World) -> None:
     cast = world.tenant()
-    for _ in range(25 * TIMES):
+    for _ in range(10 * TIMES):
         key, credential = world.key(cast), world.consumer(cast)
         world.grant(cast, key, credential)
         with racing(world, cast, key, credential) as race, world.bound(cast):
@@ -174,7 +174,7 @@ def test_no_use_is_allowed_after_a_revocation_was_answered(world: World) -> None
 
 def test_no_use_is_allowed_after_an_offboarding_was_answered(world: World) -> None:
     staff = world.staff_actor()
-    for _ in range(10 * TIMES):
+    for _ in range(5 * TIMES):
         cast, key, credential, _grant = ready(world)
         with racing(world, cast, key, credential) as race, world.bound(cast):
             offboarding.start(actor=staff, reason="contract_ended", confirmation=cast.slug)
