@@ -17,8 +17,6 @@ if TYPE_CHECKING:
 
 SIZE_MAX = 300
 TREE = Tree(leaf_hashes(SIZE_MAX))
-STRIDE = 7
-"""Of the bits of a hash that each proof tries: the next proof begins one later, so that together they try all."""
 ROOTS = [TREE.root(size) for size in range(SIZE_MAX + 1)]
 
 trees = st.integers(1, SIZE_MAX).flatmap(lambda size: st.tuples(st.integers(0, size - 1), st.just(size)))
@@ -64,10 +62,10 @@ def changed(proof: list[bytes], place: int, bit: int) -> list[bytes]:
 
 
 @pytest.mark.parametrize("size", range(1, 41))
-def test_changed_bits_of_every_inclusion_proof_are_refused(size: int) -> None:
+def test_every_changed_bit_of_every_inclusion_proof_is_refused(size: int) -> None:
     for index in range(size):
         proof, leaf = TREE.path(index, 0, size), TREE.leaves[index]
-        for bit in range(index % STRIDE, 256, STRIDE):
+        for bit in range(256):
             assert is_refused(included(index, size, proof=proof, leaf=flip(leaf, bit)))
             assert is_refused(included(index, size, proof=proof, root=flip(ROOTS[size], bit)))
             for place in range(len(proof)):
@@ -75,10 +73,10 @@ def test_changed_bits_of_every_inclusion_proof_are_refused(size: int) -> None:
 
 
 @pytest.mark.parametrize("new", range(2, 41))
-def test_changed_bits_of_every_consistency_proof_are_refused(new: int) -> None:
+def test_every_changed_bit_of_every_consistency_proof_is_refused(new: int) -> None:
     for old in range(1, new):
         proof = TREE.proof(old, new)
-        for bit in range(old % STRIDE, 256, STRIDE):
+        for bit in range(256):
             assert is_refused(consistent(old, new, proof=proof, roots=(flip(ROOTS[old], bit), ROOTS[new])))
             assert is_refused(consistent(old, new, proof=proof, roots=(ROOTS[old], flip(ROOTS[new], bit))))
             for place in range(len(proof)):
