@@ -5,6 +5,7 @@ A tile of level L holds roots of complete subtrees of 256^L leaves; levels betwe
 
 from __future__ import annotations
 
+import functools
 import hashlib
 import re
 from typing import TYPE_CHECKING, Final, Literal, NamedTuple
@@ -27,6 +28,8 @@ TILE_BYTES: Final = WIDTH * HASH_BYTES
 ENTRY_MAX_BYTES: Final = 65535  # bundles carry a u16 length
 
 _LEVEL_MAX: Final = 63
+_REMEMBERED_ROOTS: Final = 1024  # over at most 8 KiB each, 1.5 on average
+_WORTH_REMEMBERING: Final = 16 * HASH_BYTES
 _PATH = re.compile(
     r"tile/(?P<level>entries|0|[1-9][0-9]?)/(?P<n>(?:x[0-9]{3}/){0,6}[0-9]{3})(?:\.p/(?P<width>[1-9][0-9]{0,2}))?",
     re.ASCII,
@@ -188,10 +191,18 @@ class Edge:
 
 def _complete_root(data: bytes) -> bytes:
     """The root over concatenated hashes, as many as a power of two."""
+    return _remembered_root(data) if len(data) >= _WORTH_REMEMBERING else _hash_up(data)
+
+
+def _hash_up(data: bytes) -> bytes:
     sha256 = hashlib.sha256
     while len(data) > HASH_BYTES:
         data = b"".join([sha256(b"\x01" + data[i : i + 64]).digest() for i in range(0, len(data), 64)])
     return data
+
+
+# By what is hashed and not by where it lies, so it cannot be stale: proofs share the tiles above the leaves.
+_remembered_root = functools.lru_cache(maxsize=_REMEMBERED_ROOTS)(_hash_up)
 
 
 def _place(level: int, index: int) -> tuple[Tile, int, int]:

@@ -29,7 +29,7 @@ _EDGE: Final = "SELECT level, hashes FROM audit_edge ORDER BY level"
 def read_tiles(alias: str, wanted: Sequence[tuple[int, int]]) -> dict[tuple[int, int], bytes]:
     """The bytes of these (level, n) tiles, as far as they are there; those of the right edge are partial."""
     with bulk_cursor(alias) as cursor:
-        cursor.execute(_TILES, [[level for level, _ in wanted], [n for _, n in wanted], HEIGHT, WIDTH])
+        cursor.execute(_TILES, [[level for level, _ in wanted], [n for _, n in wanted], HEIGHT, WIDTH], binary=True)
         return {(level, n): bytes(hashes) for level, n, hashes in cursor.fetchall()}
 
 
