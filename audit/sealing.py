@@ -63,6 +63,11 @@ class Detail:
         digest = hashlib.sha256(PRIVATE_DOMAIN + self.salt + canonicalise(self.data)).digest()
         return base64.b64encode(digest).decode("ascii")
 
+    @property
+    def stored(self) -> bytes:
+        """What is sealed: the salt, then the canonical data."""
+        return self.salt + canonicalise(self.data)
+
 
 _sealer: list[Sealer] = []
 
@@ -74,7 +79,7 @@ def install(sealer: Sealer) -> None:
 
 def seal(detail: Detail, *, event_id: UUID, again: bool = False) -> SealedDetail | None:
     """Seal the personal data of one event of the bound tenant, or None when there is no key to seal it under."""
-    return _sealer[0].seal(detail.salt + canonicalise(detail.data), event_id=event_id, again=again)
+    return _sealer[0].seal(detail.stored, event_id=event_id, again=again)
 
 
 def open_details(rows: Iterable[Row]) -> dict[UUID, Detail]:

@@ -23,8 +23,8 @@ from keys.selectors import end_of
 from keys.states import Custody, DataKeyState, Delivery, Environment, GrantState, KeyState, VersionState
 from tenants.states import TenantState
 
-_STATEMENT: Final = """
-SELECT CASE WHEN t.ends_automatically AND t.contract_ends_on < clock.today AND t.state <> 'offboarded'
+COLUMNS: Final = """
+CASE WHEN t.ends_automatically AND t.contract_ends_on < clock.today AND t.state <> 'offboarded'
             THEN 'offboarding' ELSE t.state END AS tenant_state,
        c.id AS consumer_id, c.environment AS consumer_environment,
        (c.state = 'active' AND k.revoked_at IS NULL AND k.expires_at > clock_timestamp()
@@ -46,19 +46,28 @@ SELECT CASE WHEN t.ends_automatically AND t.contract_ends_on < clock.today AND t
           FROM keys_keyversion v
           LEFT JOIN keys_tenantkey d ON d.tenant_id = v.tenant_id AND d.purpose = 'secret' AND d.version = v.dek_version
          WHERE v.tenant_id = y.tenant_id AND v.key_id = y.id AND v.state <> 'destroyed') AS versions
-FROM tenants_tenant t
+"""
+"""What a decision is made from, of the tenant t, token k, consumer c, key y, their projects and the grant g."""
+
+JOINS: Final = """
 CROSS JOIN (SELECT (clock_timestamp() AT TIME ZONE 'UTC')::date AS today) clock
-LEFT JOIN tenants_consumertoken k ON k.tenant_id = t.id AND k.id = %(token)s
 LEFT JOIN tenants_consumer c ON c.tenant_id = t.id AND c.id = k.consumer_id
 LEFT JOIN keys_key y ON y.tenant_id = t.id AND {match}
 LEFT JOIN tenants_project own ON own.tenant_id = t.id AND own.id = y.project_id
 LEFT JOIN tenants_project q ON q.tenant_id = t.id AND q.id = c.project_id
 LEFT JOIN LATERAL (
-  SELECT * FROM keys_grant WHERE tenant_id = t.id AND key_id = y.id AND consumer_id = c.id
+  SELECT id, state, scopes, deliveries, networks, "window", rate_per_minute, starts_at, expires_at
+    FROM keys_grant WHERE tenant_id = t.id AND key_id = y.id AND consumer_id = c.id
   ORDER BY (state = 'active') DESC, created_at DESC LIMIT 1
 ) g ON true
-WHERE t.id = %(tenant)s
 """
+"""From a tenant t and a token k to everything else; `{match}` says which key."""
+
+_STATEMENT: Final = f"""
+SELECT {COLUMNS} FROM tenants_tenant t
+LEFT JOIN tenants_consumertoken k ON k.tenant_id = t.id AND k.id = %(token)s
+{JOINS} WHERE t.id = %(tenant)s
+"""  # noqa: S608  # constants
 _BY_ID: Final = _STATEMENT.format(match="y.id = %(key)s")
 _BY_SLUG: Final = _STATEMENT.format(match="y.slug = %(key)s")
 
@@ -80,16 +89,23 @@ class Loaded:
 
 def load(*, token_id: UUID, key_reference: str) -> Loaded:
     """One statement; `key_reference` is an id or a slug. A missing tenant, token or key gives empty facts."""
-    identifier = parse_id(key_reference)
-    statement, key = (_BY_ID, identifier) if identifier else (_BY_SLUG, key_reference[:60].replace("\0", ""))
+    identifier, slug = parse_reference(key_reference)
+    statement, key = (_BY_ID, identifier) if identifier else (_BY_SLUG, slug)
     with connections[binding.DEFAULT].cursor() as cursor:
         cursor.execute(statement, {"tenant": binding.get_tenant(), "token": token_id, "key": key})
         names = [column[0] for column in cursor.description]
         row = cursor.fetchone()
-    return _loaded(dict(zip(names, row, strict=True)) if row else {})
+    return loaded(dict(zip(names, row, strict=True)) if row else {})
 
 
-def _loaded(row: dict[str, Any]) -> Loaded:
+def parse_reference(text: str) -> tuple[UUID | None, str]:
+    """(id, slug) of a key as a caller names it: one of the two."""
+    identifier = parse_id(text)
+    return identifier, "" if identifier else text[:60].replace("\0", "")
+
+
+def loaded(row: dict[str, Any]) -> Loaded:
+    """The context in one row of a statement with COLUMNS and JOINS; empty for none."""
     versions = _versions(row.get("versions"))
     context = UseContext(
         consumer=_consumer(row),

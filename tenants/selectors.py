@@ -125,10 +125,7 @@ def find_run(kind: SubjectKind, subject_id: UUID) -> Offboarding | None:
 
 def find_certificate(run: Offboarding) -> Document | None:
     """The newest certificate of a finished run, without its text; None before there is one."""
-    if run.state != Offboarding.State.DONE:
-        return None
-    issued = list_documents().filter(kind=CERTIFICATE, subject_id=run.subject_id, created_at__gte=run.created_at)
-    return issued.first()
+    return list_documents().filter(id=run.certificate_id).first() if run.certificate_id else None
 
 
 def list_runs() -> QuerySet[Offboarding]:

@@ -115,9 +115,33 @@ def pytest_configure() -> None:
 
 
 class Together(LoadScopeScheduling):  # type: ignore[misc]  # as above
-    """Spreads tests over processes, but keeps those together that share what is dear to build."""
+    """Spreads tests over processes, but keeps those together that share what is dear to build, or are cheap.
+
+    What takes long begins first, so that no process is alone at the end.
+    """
 
     BROWSERS: Final = 2
+    CHEAP: Final = ("tests/pure/", "tests/ui/", "tests/docs/", "tests/audit/test_ocsf.py")
+    """Tests of a millisecond: handing them out one by one takes as long as they do."""
+    LONG: Final = (
+        "tests/browser/",
+        "tests/api/test_contract.py",
+        "tests/audit/test_reopening.py",
+        "tests/audit/test_signing_crashes.py",
+        "tests/isolation/",
+        "tests/pages/test_pages.py",
+        "tests/audit/test_attacks.py",
+        "tests/pure/test_merkle_forgeries.py",
+        "tests/crash/",
+        "tests/journey/",
+        "tests/boundary/test_operations.py",
+        "tests/audit/test_append_only.py",
+        "tests/audit/test_documents.py",
+        "tests/races/",
+        "tests/audit/witness/",
+        "tests/audit/",
+        "tests/quickstart/",
+    )
     MODULES: Final = frozenset(
         f"tests/{path}.py"
         for path in (
@@ -135,9 +159,25 @@ class Together(LoadScopeScheduling):  # type: ignore[misc]  # as above
         path = nodeid.partition("::")[0]
         if path.startswith("tests/browser/"):
             return f"browser {zlib.crc32(nodeid.encode()) % self.BROWSERS}"
-        return path if path in self.MODULES else nodeid
+        if path.startswith("tests/isolation/"):
+            return "isolation"
+        return path if path in self.MODULES or path.startswith(self.CHEAP) else nodeid
+
+    @classmethod
+    def place(cls, nodeid: str) -> int:
+        """When its turn is."""
+        places = (number for number, path in enumerate(cls.LONG) if nodeid.startswith(path))
+        return next(places, len(cls.LONG))
 
 
 def pytest_xdist_make_scheduler(config: pytest.Config, log: Any) -> Together:
     """How pytest-xdist hands out the tests."""
+    config.option.loadscopereorder = False  # it would begin with what has most tests, however short they are
     return Together(config, log)
+
+
+@pytest.hookimpl(trylast=True)
+def pytest_collection_modifyitems(config: pytest.Config, items: list[pytest.Item]) -> None:
+    """The order in which pytest-xdist hands them out; among those of one place the random one stays."""
+    if hasattr(config, "workerinput"):
+        items.sort(key=lambda item: Together.place(item.nodeid))

@@ -13,11 +13,11 @@ import urllib.error
 import urllib.request
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import IO, TYPE_CHECKING
 
 import psycopg
 
-from tests import environment
+from tests import environment, spawning
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
@@ -37,7 +37,7 @@ class Portal:
 
     folder: Path
     port: int = field(default_factory=free_port)
-    processes: dict[str, subprocess.Popen[bytes]] = field(default_factory=dict)
+    processes: dict[str, subprocess.Popen[bytes] | spawning.Spawned] = field(default_factory=dict)
 
     @property
     def url(self) -> str:
@@ -50,22 +50,22 @@ class Portal:
     def start(self, name: str) -> None:
         if name == "worker":
             clear_backlog()
-        manage = [sys.executable, "manage.py"]
-        commands = {
-            "web": [
-                *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1"),
-                *("--port", str(self.port), "--workers", "1", "--blocking-threads", "4"),
-                "byok_portal.wsgi:application",
-            ],
-            "worker": [*manage, "worker", "--every", "0.5", "--silence", "6"],
-            "sequencer": [*manage, "sequencer"],
-            "readers": [*manage, "readers"],
-        }
-        log = (self.folder / f"{name}.log").open("ab")
-        self.processes[name] = subprocess.Popen(
-            commands[name], cwd=ROOT, env=self.environment, stdout=log, stderr=log, start_new_session=True
-        )
-        log.close()
+        more = ("--every", "0.5", "--silence", "6") if name == "worker" else ()
+        with (self.folder / f"{name}.log").open("ab") as log:
+            if name == "web":
+                self.processes[name] = self._serve(log)
+            else:
+                self.processes[name] = spawning.start(
+                    name, *more, env=self.environment, stdout=log, stderr=log, new_session=True
+                )
+
+    def _serve(self, log: IO[bytes]) -> subprocess.Popen[bytes]:
+        command = [
+            *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1"),
+            *("--port", str(self.port), "--workers", "1", "--blocking-threads", "4"),
+            "byok_portal.wsgi:application",
+        ]
+        return subprocess.Popen(command, cwd=ROOT, env=self.environment, stdout=log, stderr=log, start_new_session=True)
 
     def kill(self, name: str) -> None:
         """kill -9, at once; what the process started dies with it or shows as an orphan."""

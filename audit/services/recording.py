@@ -76,15 +76,16 @@ def append(
     if not connections[binding.get_alias()].in_atomic_block:
         message = f"{action}: an event belongs to the transaction of its change"
         raise operations.NothingRecordedError(message)
-    event_id, body, kept = _write(actor, Event(action, target, detail or {}), outcome, private)
+    event_id, body, kept = compose(actor, Event(action, target, detail or {}), outcome, private)
     _insert(event_id, body, kept)
     operations.note(action, event_id)
     return event_id
 
 
-def _write(
+def compose(
     actor: Actor, event: Event, outcome: Outcome = Outcome.ALLOWED, private: dict[str, Any] | None = None
 ) -> tuple[UUID, str, sealing.Detail]:
+    """(id, body, personal data) of an event as the inbox stores it; writes nothing."""
     event_id, request_id = _event_id(actor.origin)
     kept = sealing.Detail.of(_private_data(actor, private))
     body = canonicalise(
@@ -122,7 +123,7 @@ def append_many(*, actor: Actor, events: Sequence[Event]) -> list[UUID]:
     if not connections[binding.get_alias()].in_atomic_block:
         message = f"{events[0].action}: an event belongs to the transaction of its change"
         raise operations.NothingRecordedError(message)
-    written = [_write(actor, each) for each in events]
+    written = [compose(actor, each) for each in events]
     sealed = [sealing.seal(kept, event_id=event_id) for event_id, _body, kept in written]
     first = next((each for each in sealed if each is not None), None)
     rows = [

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from django.db import connections
 
-from byok_portal.boundary.schema import APP, AUDITOR, READER, SEQUENCER, STAFF
+from byok_portal.boundary.schema import APP, AUDITOR, GATE, READER, SEQUENCER, STAFF
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -53,9 +53,9 @@ GLOBAL_TABLES: Final[dict[str, dict[str, str]]] = {
     "audit_checkpoint": {SEQUENCER: "SELECT, INSERT", **_READ},
     "audit_reader": {READER: "SELECT, INSERT, UPDATE, DELETE", APP: "SELECT", STAFF: "SELECT"},
     # Only the catalogue sync (at migrate) and platform staff change providers.
-    "keys_provider": {APP: "SELECT", STAFF: "SELECT, INSERT, UPDATE"},
+    "keys_provider": {APP: "SELECT", STAFF: "SELECT, INSERT, UPDATE", GATE: "SELECT"},
     # The floor of every tenant's policy: numbered and dated, never changed.
-    "keys_platformpolicy": {APP: "SELECT", STAFF: "SELECT, INSERT"},
+    "keys_platformpolicy": {APP: "SELECT", STAFF: "SELECT, INSERT", GATE: "SELECT"},
 }
 
 GLOBAL_SEQUENCES: Final = (
@@ -90,3 +90,38 @@ def apply_grants(*, using: str, **_signal: Any) -> None:
             return  # a partial migrate; the full one sets the rights
         for statement in statements():
             cursor.execute(statement)
+
+
+_GATE_READS: Final = {
+    "tenants_tenant": "id, slug, state, ends_automatically, contract_ends_on",
+    "tenants_consumer": "tenant_id, id, slug, state, environment, project_id",
+    "tenants_consumertoken": "tenant_id, id, consumer_id, digest, scopes, revoked_at, expires_at",
+    "tenants_project": "tenant_id, id, state, ends_on",
+    "keys_key": (
+        "tenant_id, id, slug, name, state, environment, custody, scopes, ends_on, suspends_at, provider_id, is_canary, "
+        "project_id, endpoint, parameters"
+    ),
+    "keys_appliedpolicy": "tenant_id, number",
+    "keys_grant": (
+        'tenant_id, id, key_id, consumer_id, state, scopes, deliveries, networks, "window", rate_per_minute, '
+        "starts_at, expires_at, created_at"
+    ),
+    "keys_keyversion": (
+        "tenant_id, id, key_id, number, state, expires_at, drain_until, dark_from, dark_until, dek_version, fingerprint"
+    ),
+    "keys_tenantkey": "tenant_id, purpose, version, state, wrapper, kek_ref, wrapped, kcv",
+    "keys_material": "tenant_id, version_id, blob",
+    "audit_datakey": "tenant_id, version, wrapper, kek_ref, wrapped, kcv",
+}
+GATE_RIGHTS: Final[dict[str, dict[str, str]]] = {
+    **{table: {"SELECT": columns} for table, columns in _GATE_READS.items()},
+    "audit_inbox": {"INSERT": "event_id, tenant_id, body"},
+    "audit_private": {"INSERT": "event_id, tenant_id, sealed"},
+    "keys_ratewindow": {
+        "SELECT": "tenant_id, grant_id, minute, uses",
+        "INSERT": "id, tenant_id, grant_id, minute, uses, created_at",
+        "UPDATE": "uses",
+        "DELETE": "",
+    },
+}
+"""Everything that the gate's login may do with rows of tenants, of all of them: table to privilege to columns."""

@@ -25,8 +25,13 @@ def origin_of(request: HttpRequest) -> Origin:
 
 def address_of(request: HttpRequest) -> str:
     """The caller's address as the outermost trusted proxy saw it."""
-    trusted = settings.ALLAUTH_TRUSTED_PROXY_COUNT
-    forwarded = [part.strip() for part in request.META.get("HTTP_X_FORWARDED_FOR", "").split(",") if part.strip()]
-    if trusted and len(forwarded) >= trusted:
-        return str(forwarded[-trusted])
-    return str(request.META.get("REMOTE_ADDR", ""))
+    return address_behind(request.META.get("HTTP_X_FORWARDED_FOR", ""), str(request.META.get("REMOTE_ADDR", "")))
+
+
+def address_behind(forwarded_for: str, peer: str) -> str:
+    """The caller's address from the `X-Forwarded-For` header and the address of whoever opened the connection."""
+    trusted: int = settings.ALLAUTH_TRUSTED_PROXY_COUNT
+    if not trusted:
+        return peer
+    forwarded = [part.strip() for part in forwarded_for.split(",") if part.strip()]
+    return forwarded[-trusted] if len(forwarded) >= trusted else peer

@@ -21,6 +21,7 @@ STAFF: Final = "byok_staff"
 SEQUENCER: Final = "byok_sequencer"
 AUDITOR: Final = "byok_auditor"
 READER: Final = "byok_reader"
+GATE: Final = "byok_gate"
 DIRECTORY: Final = "byok_directory"
 
 BOUND: Final = "(SELECT NULLIF(current_setting('app.tenant_id', true), '')::uuid)"
@@ -250,3 +251,52 @@ class DirectoryFunction(Operation):
         yield f"REVOKE ALL ON FUNCTION {self.name} FROM PUBLIC"
         for role in self.to:
             yield f"GRANT EXECUTE ON FUNCTION {self.name} TO {role}"
+
+
+class NarrowRights(Operation):
+    """What one login may do to columns of tenant tables of every tenant; its statements name the tenant themselves.
+
+    `rights`: table to privilege to columns ("" for a privilege on whole rows, such as DELETE).
+    """
+
+    reduces_to_sql = True
+    reversible = True
+
+    def __init__(self, role: str, *, rights: dict[str, dict[str, str]]) -> None:
+        self.role = role
+        self.rights = rights
+
+    def deconstruct(self) -> tuple[str, list[Any], dict[str, Any]]:
+        return type(self).__name__, [self.role], {"rights": self.rights}
+
+    def state_forwards(self, app_label: str, state: ProjectState) -> None:
+        """Nothing for Django to know."""
+
+    def database_forwards(
+        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: Any, to_state: Any
+    ) -> None:
+        for table, privileges in self.rights.items():
+            for privilege, columns in privileges.items():
+                schema_editor.execute(self._policy(table, privilege), params=None)
+                named = f" ({columns})" if columns else ""
+                schema_editor.execute(f'GRANT {privilege}{named} ON "{table}" TO {self.role}', params=None)
+
+    def database_backwards(
+        self, app_label: str, schema_editor: BaseDatabaseSchemaEditor, from_state: Any, to_state: Any
+    ) -> None:
+        for table, privileges in self.rights.items():
+            schema_editor.execute(f'REVOKE ALL ON "{table}" FROM {self.role}', params=None)
+            for privilege in privileges:
+                schema_editor.execute(f'DROP POLICY {self._name(privilege)} ON "{table}"', params=None)
+
+    def describe(self) -> str:
+        return f"NarrowRights {self.role}"
+
+    def _name(self, privilege: str) -> str:
+        return f"{self.role}_{privilege.lower()}"
+
+    def _policy(self, table: str, privilege: str) -> str:
+        condition = {"INSERT": "WITH CHECK (true)", "UPDATE": "USING (true) WITH CHECK (true)"}.get(
+            privilege, "USING (true)"
+        )
+        return f'CREATE POLICY {self._name(privilege)} ON "{table}" FOR {privilege} TO {self.role} {condition}'

@@ -25,8 +25,18 @@ LOGINS: Final = {
     "sequencer": "byok_sequencer",
     "auditor": "byok_auditor",
     "reader": "byok_reader",
+    "gate": "byok_gate",
 }
 """Short name to role. `owner` migrates; at run time nobody is the owner."""
+
+PLANNING: Final = {
+    "plan_cache_mode": "force_generic_plan",
+    "jit": "off",
+    "enable_hashjoin": "off",
+    "enable_mergejoin": "off",
+    "enable_seqscan": "off",
+}
+"""Of the gate's login: a batch is a handful of look-ups by index whatever the statistics say, and is planned once."""
 
 DIRECTORY: Final = "byok_directory"
 LOCK: Final = 0x62796F6C
@@ -40,6 +50,10 @@ def create_roles(admin: psycopg.Connection, passwords: Mapping[str, str]) -> Non
             _ensure(admin, role)
             statement = sql.SQL("ALTER ROLE {} LOGIN NOSUPERUSER NOBYPASSRLS NOCREATEDB NOCREATEROLE PASSWORD {}")
             admin.execute(statement.format(sql.Identifier(role), sql.Literal(passwords[short])))
+        for name, value in PLANNING.items():
+            admin.execute(
+                sql.SQL("ALTER ROLE {} SET {} = {}").format(sql.Identifier(LOGINS["gate"]), sql.SQL(name), value)
+            )
         _ensure(admin, DIRECTORY)
         admin.execute(f"ALTER ROLE {DIRECTORY} NOLOGIN NOSUPERUSER NOBYPASSRLS")
         # The owner of migrations hands the narrow look-up functions to the directory role.

@@ -8,20 +8,16 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from byok_portal.boundary.api import PortalView
+from byok_portal.boundary.changing import ChangeView, view_of
 from byok_portal.boundary.permissions import Permission
-from byok_portal.boundary.schema_api import IDEMPOTENCY, WRITES, describe
+from byok_portal.boundary.schema_api import describe
 from byok_portal.errors import NotFound
 from keys import selectors, usage
 from keys.api.serializers import VersionBody
 from keys.services import draining
-from tenants.api.views import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
-
     from rest_framework.request import Request
-
-    from keys.models import Key, KeyVersion
 
 
 class NothingBody(serializers.Serializer[Any]):
@@ -87,36 +83,16 @@ class KeyVersionUsers(PortalView):
         return Response(VersionUsersBody(found).data)
 
 
-class DrainChange(PortalView):
-    """Base of the changes of a draining version: parse the body, call the operation, answer with the version."""
+class DrainChange(ChangeView):
+    """Base of the changes of a draining version: they answer with the version."""
 
-    body: type[Any]
-    change: Callable[..., KeyVersion]
+    answers = VersionBody
 
-    def run(self, request: Request, key: str, number: int) -> Response:
-        """Call the operation once per Idempotency-Key."""
-        change = type(self).change
-
-        def call() -> Response:
-            values = parse(self.body, request)
-            found: Key = self.read(selectors.get_key, key)
-            return Response(VersionBody(change(actor=self.actor, key_id=found.id, number=number, **values)).data)
-
-        return self.once(call)
+    def find(self, **where: Any) -> dict[str, Any]:
+        return {"key_id": selectors.get_key(where["key"]).id, "number": where["number"]}
 
 
-def _change(name: str, operation: Callable[..., KeyVersion], body: type[Any]) -> type[DrainChange]:
-    """A view for one operation on a draining version: they differ in nothing but this."""
-
-    @describe(name, request=body, answer=VersionBody, problems=WRITES, parameters=[IDEMPOTENCY])
-    def post(self: DrainChange, request: Request, tenant: str, key: str, number: int) -> Response:  # noqa: ARG001
-        return self.run(request, key, number)
-
-    members = {"post": post, "body": body, "change": staticmethod(operation), "__doc__": operation.__doc__}
-    return type(name.title().replace("_", ""), (DrainChange,), members)
-
-
-KeyVersionRevoke = _change("key_finish_rotation", draining.finish, FinishBody)
-KeyVersionRollBack = _change("key_roll_back", draining.roll_back, RollBackBody)
-KeyVersionBrownout = _change("key_brownout", draining.brownout, BrownoutBody)
-KeyVersionBrownoutEnd = _change("key_end_brownout", draining.end_brownout, NothingBody)
+KeyVersionRevoke = view_of(DrainChange, "key_finish_rotation", draining.finish, FinishBody)
+KeyVersionRollBack = view_of(DrainChange, "key_roll_back", draining.roll_back, RollBackBody)
+KeyVersionBrownout = view_of(DrainChange, "key_brownout", draining.brownout, BrownoutBody)
+KeyVersionBrownoutEnd = view_of(DrainChange, "key_end_brownout", draining.end_brownout, NothingBody)

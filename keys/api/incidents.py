@@ -8,6 +8,7 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from byok_portal.boundary.api import PortalView, paginate
+from byok_portal.boundary.changing import ChangeView, view_of
 from byok_portal.boundary.permissions import Permission
 from byok_portal.boundary.schema_api import IDEMPOTENCY, PAGING, WRITES, describe, page_of
 from byok_portal.errors import NotFound
@@ -18,7 +19,6 @@ from keys.services import exposing, incidents
 from tenants.api.views import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from uuid import UUID
 
     from rest_framework.request import Request
@@ -217,68 +217,38 @@ class IncidentTaskSettle(PortalView):
         return self.once(settle)
 
 
-class IncidentChange(PortalView):
-    """Base of the changes of an incident: parse the body, call the operation, answer with the incident."""
+class IncidentAnswer(ChangeView):
+    """Base of the changes that answer with the incident, as it is afterwards."""
 
-    body: type[Any]
-    change: Callable[..., Incident]
+    answers = IncidentBody
 
-    def run(self, request: Request, incident: UUID) -> Response:
-        """Call the operation once per Idempotency-Key."""
-        change = type(self).change
-
-        def call() -> Response:
-            self.read(selectors.get_incident, incident)
-            values = parse(self.body, request)
-            return _answer(self, change(actor=self.actor, incident_id=incident, **values))
-
-        return self.once(call)
+    def answer(self, result: Incident) -> Response:
+        return _answer(self, result)
 
 
-class KeyExposure(PortalView):
-    """Base of the two calls that declare a key exposed: they answer with the incident."""
+class IncidentChange(IncidentAnswer):
+    """Base of the changes of an incident."""
 
-    body: type[Any]
-    change: Callable[..., Incident]
+    looks_first = True
 
-    def run(self, request: Request, key: str) -> Response:
-        """Call the operation once per Idempotency-Key."""
-        change = type(self).change
-
-        def call() -> Response:
-            values, found = parse(self.body, request), self.read(selectors.get_key, key)
-            return _answer(self, change(actor=self.actor, key_id=found.id, **values))
-
-        return self.once(call)
+    def find(self, **where: Any) -> dict[str, Any]:
+        return {"incident_id": selectors.get_incident(where["incident"]).id}
 
 
-def _change(name: str, operation: Callable[..., Incident], body: type[Any]) -> type[IncidentChange]:
-    """A view for one operation on an incident: they differ in nothing but this."""
+class KeyExposure(IncidentAnswer):
+    """Base of the two calls that declare a key exposed."""
 
-    @describe(name, request=body, answer=IncidentBody, problems=WRITES, parameters=[IDEMPOTENCY])
-    def post(self: IncidentChange, request: Request, tenant: str, incident: UUID) -> Response:  # noqa: ARG001
-        return self.run(request, incident)
-
-    members = {"post": post, "body": body, "change": staticmethod(operation), "__doc__": operation.__doc__}
-    return type(name.title().replace("_", ""), (IncidentChange,), members)
+    def find(self, **where: Any) -> dict[str, Any]:
+        return {"key_id": selectors.get_key(where["key"]).id}
 
 
-def _exposure(name: str, operation: Callable[..., Incident], body: type[Any]) -> type[KeyExposure]:
-    @describe(name, request=body, answer=IncidentBody, problems=WRITES, parameters=[IDEMPOTENCY])
-    def post(self: KeyExposure, request: Request, tenant: str, key: str) -> Response:  # noqa: ARG001
-        return self.run(request, key)
-
-    members = {"post": post, "body": body, "change": staticmethod(operation), "__doc__": operation.__doc__}
-    return type(name.title().replace("_", ""), (KeyExposure,), members)
-
-
-KeyCompromise = _exposure("key_compromise", exposing.compromise, CompromiseBody)
-KeyQuarantine = _exposure("key_quarantine", exposing.quarantine, QuarantineBody)
-IncidentNote = _change("incident_note", incidents.add_note, IncidentNoteBody)
-IncidentMove = _change("incident_move", incidents.move, MoveBody)
-IncidentSince = _change("incident_change_since", incidents.change_since, SinceBody)
-IncidentConfirm = _change("incident_confirm", incidents.confirm, NoteBody)
-IncidentDismiss = _change("incident_dismiss", incidents.dismiss, DismissBody)
+KeyCompromise = view_of(KeyExposure, "key_compromise", exposing.compromise, CompromiseBody)
+KeyQuarantine = view_of(KeyExposure, "key_quarantine", exposing.quarantine, QuarantineBody)
+IncidentNote = view_of(IncidentChange, "incident_note", incidents.add_note, IncidentNoteBody)
+IncidentMove = view_of(IncidentChange, "incident_move", incidents.move, MoveBody)
+IncidentSince = view_of(IncidentChange, "incident_change_since", incidents.change_since, SinceBody)
+IncidentConfirm = view_of(IncidentChange, "incident_confirm", incidents.confirm, NoteBody)
+IncidentDismiss = view_of(IncidentChange, "incident_dismiss", incidents.dismiss, DismissBody)
 
 
 def _get_task(incident_id: UUID, task_id: UUID) -> IncidentTask:

@@ -14,7 +14,7 @@ from byok_portal.boundary import problems
 from byok_portal.boundary.api import PortalView
 from byok_portal.boundary.schema_api import describe
 from byok_portal.boundary.secrets import Secret
-from byok_portal.errors import PortalError
+from keys import use_answers
 from keys.api import serializers as bodies
 from keys.canaries import PROCESS_HEADER, name_process
 from keys.selectors import end_of
@@ -26,19 +26,9 @@ from tenants.api.views import parse
 if TYPE_CHECKING:
     from rest_framework.request import Request
 
-    from keys.decision import Decision
-
 _Response = TypeVar("_Response", bound=HttpResponse)
 USES = (400, 415, 422, 429, 503)
 _UNAUTHENTICATED = 401
-
-
-class Denied(PortalError):
-    """A denied use as a problem: the decision's own code and status."""
-
-    def __init__(self, decision: Decision) -> None:
-        super().__init__(decision.detail, code=decision.code.value)
-        self.status, self.title, self.decision = decision.status, "The use is denied", decision
 
 
 class KeyUse(PortalView):
@@ -153,32 +143,23 @@ class Introspect(PortalView):
 
 def used(answer: uses.Answer) -> dict[str, Any]:
     """The body of an allowed use."""
-    body: dict[str, Any] = {
-        "allowed": True,
-        "code": answer.decision.code.value,
-        "audit_id": answer.audit_id,
-        "key": answer.key_id,
-        "version": answer.decision.version,
-    }
-    if answer.plaintext is not None:
-        body["lease"] = {"secret": answer.plaintext.reveal_text(), "expires_at": answer.lease_expires_at}
-    return body
+    return use_answers.allowed(
+        answer.decision,
+        audit_id=answer.audit_id,
+        key_id=answer.key_id,
+        plaintext=answer.plaintext,
+        lease_expires_at=answer.lease_expires_at,
+    )
 
 
 def denial(request: Request, answer: uses.Answer) -> Response:
-    """The problem of a denied use, with its receipt. A missing key and a missing grant answer alike."""
-    error = Denied(answer.decision)
-    body = problems.document(error, instance=request.META.get("byok.request_id", ""))
-    body["audit_id"] = str(answer.audit_id)
-    if answer.decision.missing_scope:
-        body["missing_scope"] = answer.decision.missing_scope
-    response = Response(body, status=error.status, content_type=problems.CONTENT_TYPE)
+    """The problem of a denied use, with its receipt."""
+    instance = request.META.get("byok.request_id", "")
+    body = use_answers.denied(answer.decision, audit_id=answer.audit_id, instance=instance)
+    response = Response(body, status=answer.decision.status, content_type=problems.CONTENT_TYPE)
     response["Audit-Id"] = str(answer.audit_id)
-    for name, value in problems.headers_of(error):
+    for name, value in use_answers.denial_headers(answer.decision):
         response[name] = value
-    if answer.decision.retry_after is not None:
-        response["Retry-After"] = str(answer.decision.retry_after)
-        response["RateLimit"] = f'"grant";r=0;t={answer.decision.retry_after}'
     return _no_store(response)
 
 

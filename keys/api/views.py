@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rest_framework.response import Response
 
 from byok_portal.boundary.api import PortalView, paginate
+from byok_portal.boundary.changing import ChangeView, view_of
 from byok_portal.boundary.permissions import Permission
 from byok_portal.boundary.schema_api import IDEMPOTENCY, PAGING, WRITES, describe, page_of
 from byok_portal.boundary.secrets import Secret
@@ -21,12 +22,9 @@ from tenants.api.serializers import ConsumerBody, EndConsumerBody, ReasonBody
 from tenants.api.views import parse
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
     from uuid import UUID
 
     from rest_framework.request import Request
-
-    from keys.models import Key
 
 PROBES = (*WRITES, 502)
 
@@ -134,41 +132,20 @@ class KeyVersions(PortalView):
         return self.once(rotate)
 
 
-class KeyChange(PortalView):
-    """Base of the one-word changes of a key: parse the body, call the operation, answer with the key."""
+class KeyChange(ChangeView):
+    """Base of the one-word changes of a key."""
 
-    body: type[Any] = bodies.NoteBody
-    change: Callable[..., Key]
+    answers = bodies.KeyBody
 
-    def run(self, request: Request, key: str) -> Response:
-        """Call the operation once per Idempotency-Key."""
-        change = type(self).change
-
-        def call() -> Response:
-            values = parse(self.body, request)
-            found = self.read(selectors.get_key, key)
-            changed = change(actor=self.actor, key_id=found.id, **values)
-            return Response(bodies.KeyBody(changed).data)
-
-        return self.once(call)
+    def find(self, **where: Any) -> dict[str, Any]:
+        return {"key_id": selectors.get_key(where["key"]).id}
 
 
-def _change(name: str, operation: Callable[..., Key], body: type[Any]) -> type[KeyChange]:
-    """A view for one operation on a key: the six differ in nothing but this."""
-
-    @describe(name, request=body, answer=bodies.KeyBody, problems=WRITES, parameters=[IDEMPOTENCY])
-    def post(self: KeyChange, request: Request, tenant: str, key: str) -> Response:  # noqa: ARG001
-        return self.run(request, key)
-
-    members = {"post": post, "body": body, "change": staticmethod(operation), "__doc__": operation.__doc__}
-    return type(name.title().replace("_", ""), (KeyChange,), members)
-
-
-KeyActivate = _change("key_activate", lifecycle.activate, bodies.ActivateBody)
-KeySuspend = _change("key_suspend", lifecycle.suspend, bodies.NoteBody)
-KeyResume = _change("key_resume", lifecycle.resume, bodies.NoteBody)
-KeyRevoke = _change("key_revoke", lifecycle.revoke, ReasonBody)
-KeyHandOver = _change("key_hand_over", ownership.hand_over, bodies.HandOverBody)
+KeyActivate = view_of(KeyChange, "key_activate", lifecycle.activate, bodies.ActivateBody)
+KeySuspend = view_of(KeyChange, "key_suspend", lifecycle.suspend, bodies.NoteBody)
+KeyResume = view_of(KeyChange, "key_resume", lifecycle.resume, bodies.NoteBody)
+KeyRevoke = view_of(KeyChange, "key_revoke", lifecycle.revoke, ReasonBody)
+KeyHandOver = view_of(KeyChange, "key_hand_over", ownership.hand_over, bodies.HandOverBody)
 
 
 class KeyWithdraw(PortalView):

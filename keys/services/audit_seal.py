@@ -79,11 +79,7 @@ class AuditSealer:
         """Seal under the tenant's key, made on first use. None when it is shredded, or without a key file."""
         key = None if again else self._cache.find(binding.get_tenant())
         key = key or self._find_key(create=True)
-        if key is None:
-            return None
-        nonce, header = os.urandom(_NONCE_BYTES), _HEADER.pack(_FORMAT, key.version)
-        sealed = AESGCM(key.material.reveal()).encrypt(nonce, detail, _aad(event_id, key.version))
-        return SealedDetail(header + nonce + sealed, key.version, key.kcv)
+        return None if key is None else seal_under(key, detail, tenant_id=binding.get_tenant(), event_id=event_id)
 
     def open_each(self, rows: Iterable[Row]) -> Iterator[tuple[UUID, bytes]]:
         """Open every row with the key as the database holds it now. Raises IntegrityError for any difference."""
@@ -114,6 +110,13 @@ class AuditSealer:
         return key
 
 
+def seal_under(key: AuditKey, detail: bytes, *, tenant_id: UUID, event_id: UUID) -> SealedDetail:
+    """Seal the personal data of one event under this key of its tenant."""
+    nonce, header = os.urandom(_NONCE_BYTES), _HEADER.pack(_FORMAT, key.version)
+    sealed = AESGCM(key.material.reveal()).encrypt(nonce, detail, _aad(tenant_id, event_id, key.version))
+    return SealedDetail(header + nonce + sealed, key.version, key.kcv)
+
+
 def _create() -> DataKey | None:
     # Two first events at once: the second waits for the first one's commit here, and takes its key.
     DataKey.objects.bulk_create([custody.make_audit_key()], ignore_conflicts=True)
@@ -126,11 +129,12 @@ def _open(cipher: AESGCM, blob: bytes, *, event_id: UUID, version: int) -> bytes
         message = "the sealed personal data has an unknown format or names another data key"
         raise IntegrityError(message)
     try:
-        return cipher.decrypt(nonce, blob[len(header) + _NONCE_BYTES :], _aad(event_id, version))
+        aad = _aad(binding.get_tenant(), event_id, version)
+        return cipher.decrypt(nonce, blob[len(header) + _NONCE_BYTES :], aad)
     except (InvalidTag, ValueError):  # ValueError: a nonce cut too short
         message = "the sealed personal data does not verify at this event"
         raise IntegrityError(message) from None
 
 
-def _aad(event_id: UUID, version: int) -> bytes:
-    return _DOMAIN + binding.get_tenant().bytes + event_id.bytes + struct.pack(">I", version)
+def _aad(tenant_id: UUID, event_id: UUID, version: int) -> bytes:
+    return _DOMAIN + tenant_id.bytes + event_id.bytes + struct.pack(">I", version)

@@ -38,11 +38,12 @@ def sync_catalogue(*, using: str, **_signal: Any) -> None:
 
 def entry_of(provider: Provider) -> ProviderEntry:
     """The provider's parsed entry. Cached by its digest, which is read with the row: it can never be stale."""
-    return _parse(provider.digest, json.dumps(provider.document, sort_keys=True))
+    return parse_document(provider.digest, json.dumps(provider.document, sort_keys=True))
 
 
 @functools.lru_cache(maxsize=256)
-def _parse(_digest: str, document: str) -> ProviderEntry:
+def parse_document(_digest: str, document: str) -> ProviderEntry:
+    """The entry in a provider's stored document, by the digest that was read with it."""
     return parse_entry(json.loads(document))
 
 

@@ -16,8 +16,10 @@ if TYPE_CHECKING:
 
 
 def issue(actor: Actor, run: Offboarding) -> Document:
-    """The certificate of a finished run, as part of the operation that calls it. Raises Conflict while it runs."""
-    return documents.issue(
+    """The certificate of a finished and locked run, as part of the operation that calls it, and the run's own from
+    now on. Raises Conflict while it runs.
+    """
+    issued = documents.issue(
         actor=actor,
         kind=CERTIFICATE,
         subject=runs.target_of(run),
@@ -25,3 +27,6 @@ def issue(actor: Actor, run: Offboarding) -> Document:
         events=certificates.events_of(run),
         title=certificates.TITLE,
     )
+    run.certificate_id = issued.id
+    run.save(update_fields=["certificate"])
+    return issued

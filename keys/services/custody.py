@@ -6,6 +6,7 @@ The state of the data key is read in the same statement as the ciphertext, so no
 from __future__ import annotations
 
 import functools
+from collections.abc import Callable
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Final
 
@@ -40,6 +41,9 @@ if TYPE_CHECKING:
 _GLOBAL_PEPPER: Final = b"byok/fingerprint/global"
 _AUDIT: Final = "audit"
 _OPENING: Final = frozenset({DataKeyState.ACTIVE.value, DataKeyState.RETIRED.value})
+
+Unwrap = Callable[["UUID", int, str, str, bytes], Secret]
+"""As `unwrap_of`."""
 
 _SEALED: Final = """
 SELECT m.blob, d.version, d.wrapper, d.kek_ref, d.wrapped, d.kcv, d.state
@@ -104,19 +108,25 @@ def read_sealed(version_id: UUID) -> Sealed | None:
 
 def open_sealed(sealed: Sealed, *, key_id: UUID, number: int) -> Secret:
     """The plaintext. Raises Unavailable for a revoked or shredded data key, IntegrityError for any difference."""
+    return open_of(binding.get_tenant(), sealed, key_id=key_id, number=number)
+
+
+def open_of(tenant_id: UUID, sealed: Sealed, *, key_id: UUID, number: int, unwrap: Unwrap | None = None) -> Secret:
+    """As `open_sealed`, of a named tenant. `unwrap`: one that remembers, for whoever reads the state each time."""
     if sealed.state not in _OPENING or sealed.wrapped is None:
         message = "the data key of this credential is revoked or shredded"
         raise Unavailable(message, code="data_key_unavailable")
-    tenant_id = binding.get_tenant()
-    local_wrapper()
-    material = register.get(sealed.wrapper).unwrap(
-        Wrapped(kek_ref=sealed.kek_ref, blob=sealed.wrapped),
-        tenant_id=tenant_id,
-        aad=dek_aad(tenant_id, sealed.dek_version, TenantKey.Purpose.SECRET.value),
-    )
+    material = (unwrap or unwrap_of)(tenant_id, sealed.dek_version, sealed.wrapper, sealed.kek_ref, sealed.wrapped)
     dek = DataKey(version=sealed.dek_version, material=material)
     verify_key_commitment(dek, sealed.kcv)
     return open_blob(sealed.blob, dek=dek, address=SecretAddress(tenant_id, key_id, number))
+
+
+def unwrap_of(tenant_id: UUID, version: int, wrapper: str, kek_ref: str, wrapped: bytes) -> Secret:
+    """A data key that seals credentials. Raises Unavailable without its wrapper, IntegrityError for any difference."""
+    local_wrapper()
+    aad = dek_aad(tenant_id, version, TenantKey.Purpose.SECRET.value)
+    return register.get(wrapper).unwrap(Wrapped(kek_ref=kek_ref, blob=wrapped), tenant_id=tenant_id, aad=aad)
 
 
 def open_version(version: KeyVersion) -> Secret:

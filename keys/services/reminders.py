@@ -18,7 +18,7 @@ from byok_portal.errors import Conflict
 from keys import reminders
 from keys.deadlines import Due, Look
 from keys.reminders import STAFF_AFTER, Deadline
-from tenants.models import Membership, Reminder, Tenant, User
+from tenants.models import Reminder, Tenant, User
 from tenants.services import notices
 from tenants.services.notices import Announcement
 
@@ -53,6 +53,10 @@ ORDER BY n.kind, n.subject_id
 ON CONFLICT (tenant_id, kind, subject_id, due_on) DO UPDATE SET stage = excluded.stage, next_on = excluded.next_on
 WHERE tenants_reminder.next_on <= %(today)s
 RETURNING kind, subject_id, due_on
+"""
+_MEMBERS: Final = """
+SELECT m.user_id, m.role FROM tenants_membership m JOIN tenants_user u ON u.id = m.user_id AND u.is_active
+WHERE m.tenant_id = %s AND m.is_active
 """
 
 
@@ -161,17 +165,21 @@ def _claim(look: Look, found: list[tuple[Due, int]]) -> list[tuple[Due, int]]:
     }
     with connections[binding.DEFAULT].cursor() as cursor:
         cursor.execute(_CLAIM, values)
+        if cursor.rowcount == len(rows):
+            return found
         claimed = {(row[0], row[1], row[2]) for row in cursor.fetchall()}
     return [(due, stage) for due, stage in found if due.name in claimed]
 
 
 def _announcements(said: list[tuple[Due, int]], day: date) -> Iterator[Announcement]:
-    members = Membership.objects.filter(is_active=True, user__is_active=True).values_list("user_id", "role")
-    active = {user_id for user_id, _ in members}
-    owners = {user_id for user_id, role in members if role == Role.OWNER}
+    with connections[binding.DEFAULT].cursor() as cursor:
+        cursor.execute(_MEMBERS, [binding.get_tenant()])
+        roles = dict(cursor.fetchall())
+    owners = {user_id for user_id, role in roles.items() if role == Role.OWNER}
     for due, stage in said:
         audience = reminders.audience_of(stage, said=due.said)
-        people = active & {due.owner_id, due.backup_owner_id} if audience.key_owners else set()
+        asked = (due.owner_id, due.backup_owner_id) if audience.key_owners else ()
+        people = {each for each in asked if each is not None and each in roles}
         if audience.tenant_owners or (audience.key_owners and not people):
             people = people | owners
         if people:

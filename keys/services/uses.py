@@ -19,9 +19,8 @@ from byok_portal.boundary import binding
 from byok_portal.boundary.identifiers import new_id
 from byok_portal.boundary.operations import Absent, commit, operation
 from byok_portal.boundary.permissions import Permission
-from byok_portal.errors import InvalidInput, PortalError, Unavailable
+from byok_portal.errors import PortalError, Unavailable
 from keys import canaries, context, selectors
-from keys.calls import check_path, check_query, find_scopes
 from keys.decision import Code, Decision, RateFacts, UseRequest, decide
 from keys.models import Provider
 from keys.providers import get_adapter
@@ -29,6 +28,7 @@ from keys.services import custody
 from keys.services.catalogue import entry_of
 from keys.services.probing import upstream_of
 from keys.states import Delivery, Environment
+from keys.use_events import choose_scope, describe, find_word, offered_word, private_of
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -138,7 +138,7 @@ def use(
     if not decision.allowed or delivery != Delivery.LEASE or decision.version is None:
         return answer
     plaintext = _open(loaded, decision.version)
-    return replace(answer, plaintext=plaintext, lease_expires_at=_lease_end(loaded, decision.version))
+    return replace(answer, plaintext=plaintext, lease_expires_at=lease_end(loaded, decision.version))
 
 
 @operation(
@@ -216,19 +216,10 @@ def _count(grant_id: UUID, limit: int, now: datetime) -> RateFacts:
 
 
 def _scope_of(loaded: context.Loaded, key: Key | None, call: Call) -> str | None:
-    """The scope to decide on: one that allows the call and is granted, else one that would allow it, else none."""
     if key is None:
         return None
     upstream = upstream_of(key)
-    try:
-        check_path(call.path)
-        check_query(call.query)
-    except InvalidInput:
-        return None  # denied as a call that no scope allows, and recorded
-    matching = find_scopes(upstream.entry.scopes, call.method, call.path, key.parameters, call.query)
-    granted = loaded.context.grant.scopes if loaded.context.grant else frozenset()
-    held = [scope for scope in matching if scope in granted and scope in key.scopes]
-    return next(iter(held or matching), None)
+    return choose_scope(loaded, upstream.entry, key.parameters, method=call.method, path=call.path, query=call.query)
 
 
 def _record(
@@ -238,32 +229,28 @@ def _record(
     decision: Decision,
     call: dict[str, str] | None = None,
 ) -> UUID:
-    # Uses are most of the log, so nothing is said twice: the chain tells which grant was live, and the way of delivery
-    # names the version that it gave (`"lease":3`; 0 for none).
-    detail: dict[str, Any] = {
-        "scope": _known_scope(loaded, request.scope),
-        request.delivery.value: decision.version or 0,
-        **({"network": decision.network} if decision.network else {}),
-        **((call or {}) if decision.allowed else {"code": decision.code.value}),
-    }
-    target = Target("key", loaded.key_id) if loaded.key_id else Target("tenant", binding.get_tenant())
-    outcome = Outcome.ALLOWED if decision.allowed else Outcome.DENIED
-    # The caller's free text may hold anything, a credential too: it goes to the side that can be erased.
-    # A call that a pattern has allowed is known in kind, and belongs on record.
-    private = {"purpose": request.purpose, **({} if decision.allowed else call or {})}
-    audit_id = append(actor=actor, action="key.used", target=target, outcome=outcome, detail=detail, private=private)
+    event = describe(
+        loaded, request, decision, tenant_id=binding.get_tenant(), scope=_known_scope(loaded, request), call=call
+    )
+    audit_id = append(
+        actor=actor,
+        action=event.action,
+        target=event.target,
+        outcome=Outcome.ALLOWED if decision.allowed else Outcome.DENIED,
+        detail=event.detail,
+        private=private_of(request, decision, call),
+    )
     if loaded.is_canary and loaded.key_id is not None:
         canaries.announce(key_id=loaded.key_id, consumer_id=actor.id, audit_id=audit_id)
     return audit_id
 
 
-def _known_scope(loaded: context.Loaded, scope: str | None) -> str:
-    """The scope if the provider has it; a word that nobody knows is not put on record for ever."""
-    key = loaded.context.key
-    if scope is None or key is None or scope in key.scopes:
-        return scope if scope is not None and key is not None else ""
+def _known_scope(loaded: context.Loaded, request: UseRequest) -> str:
+    word = find_word(loaded, request.scope)
+    if word is not None:
+        return word
     provider = Provider.objects.filter(id=loaded.provider_id).first() if loaded.provider_id else None
-    return scope if provider is not None and entry_of(provider).scope(scope) else ""
+    return offered_word(request.scope, entry_of(provider) if provider is not None else None)
 
 
 def _record_call(actor: Actor, key: Key, audit_id: UUID, *, outcome: Outcome, detail: dict[str, Any]) -> None:
@@ -284,7 +271,8 @@ def _open(loaded: context.Loaded, number: int) -> Secret:
     return custody.open_sealed(sealed, key_id=loaded.key_id, number=number)
 
 
-def _lease_end(loaded: context.Loaded, number: int) -> datetime:
+def lease_end(loaded: context.Loaded, number: int) -> datetime:
+    """When a lease given now ends: after five minutes, and with the first of grant, key and version."""
     grant, key = loaded.context.grant, loaded.context.key
     ends = [timezone.now() + LEASE, grant.ends_at if grant else None, key.ends_at if key else None]
     ends += [version.expires_at for version in loaded.context.versions if version.number == number]

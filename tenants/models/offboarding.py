@@ -15,7 +15,8 @@ class Offboarding(TenantModel):
     """The end of one subject, as a run that survives crashes. The page and the API read its steps.
 
     `requested_at`: when somebody asked or the clock came to it; `created_at`: from then on its uses are refused.
-    `planned_at`: when its steps were written; `plan`: what ended, counted as it was at the start.
+    `planned_at`: when its steps were written; `plan`: what ended, counted as it was at the start. `certificate`: the
+    newest one that its end was given.
     """
 
     class State(models.TextChoices):
@@ -40,6 +41,7 @@ class Offboarding(TenantModel):
     planned_at = models.DateTimeField(null=True, blank=True)
     finished_at = models.DateTimeField(null=True, blank=True)
     event_ids = ArrayField(models.UUIDField(), default=list, help_text="Of its start, its plan and its end.")
+    certificate = tenant_link("audit.Document", null=True)
 
     class Meta:
         constraints: ClassVar = [

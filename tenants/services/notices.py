@@ -23,7 +23,8 @@ from tenants import notices, rules
 from tenants.models import Channel, Notice, NoticePreference, RecipientKind
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable, Mapping, Sequence
+    from collections.abc import Iterable, Iterator, Mapping, Sequence
+    from datetime import datetime
     from uuid import UUID
 
     from django.db.models import QuerySet
@@ -32,18 +33,26 @@ if TYPE_CHECKING:
     from tenants.notices import Plain
 
 GATHER: Final = "tenants.tasks.gather_mails"
+# What is common to many recipients goes over once, and the database looks up how each of them wants to hear.
 _INSERT: Final = """
-INSERT INTO tenants_notice (id, tenant_id, created_at, recipient_kind, recipient_id, kind, subject_kind, subject_id,
-                            dedupe, facts, channel, mail_at)
-SELECT n.id, %(tenant)s, %(now)s, n.recipient_kind, n.recipient_id, n.kind, n.subject_kind, n.subject_id,
-       n.dedupe, n.facts, n.channel, n.mail_at
-FROM json_to_recordset(%(rows)s::json) AS n (
-  id uuid, recipient_kind text, recipient_id uuid, kind text, subject_kind text, subject_id uuid, dedupe text,
-  facts jsonb, channel text, mail_at timestamptz
+WITH said AS (
+  INSERT INTO tenants_notice (id, tenant_id, created_at, recipient_kind, recipient_id, kind, subject_kind, subject_id,
+                              dedupe, facts, channel, mail_at)
+  SELECT r.id, %(tenant)s, %(now)s, r.kind, r.recipient_id, n.kind, n.subject_kind, n.subject_id,
+         n.dedupe, n.facts, w.channel, w.mail_at
+  FROM json_to_recordset(%(rows)s::json) AS n (
+    kind text, subject_kind text, subject_id uuid, dedupe text, facts jsonb, ids uuid[], recipients uuid[], kinds text[]
+  )
+  CROSS JOIN LATERAL unnest(n.ids, n.recipients, n.kinds) AS r (id, recipient_id, kind)
+  LEFT JOIN tenants_noticepreference p ON p.tenant_id = %(tenant)s AND r.kind = 'person'
+    AND p.user_id = r.recipient_id AND p.kind = n.kind
+  LEFT JOIN json_to_recordset(%(ways)s::json) AS w (kind text, chosen text, channel text, mail_at timestamptz)
+    ON w.kind = n.kind AND w.chosen = coalesce(p.channel, '')
+  ORDER BY r.recipient_id, n.dedupe
+  ON CONFLICT (tenant_id, recipient_id, dedupe) DO NOTHING
+  RETURNING channel
 )
-ORDER BY n.recipient_id, n.dedupe
-ON CONFLICT (tenant_id, recipient_id, dedupe) DO NOTHING
-RETURNING channel
+SELECT count(*), count(*) FILTER (WHERE channel = 'at_once') FROM said
 """
 
 
@@ -78,18 +87,25 @@ def notify(  # the six things that make a notice
 
 def notify_each(announcements: Sequence[Announcement]) -> int:
     """Say many things in one statement, as `notify` does."""
-    rows = [row for each in announcements for row in _rows_of(each)]
+    rows = [row for each in announcements if (row := _row_of(each))["ids"]]
     if not rows:
         return 0
-    channels = _channels(rows)
+    kinds = [notices.get_kind(name) for name in {each.kind for each in announcements}]
     now = timezone.now()
+    # As JSON, which Python writes far faster than the driver does arrays.
+    values: dict[str, Any] = {
+        "tenant": binding.get_tenant(),
+        "now": now,
+        "rows": msgspec.json.encode(rows).decode(),
+        "ways": msgspec.json.encode([way for kind in kinds for way in _ways_of(kind, now)]).decode(),
+    }
     with connections[binding.get_alias()].cursor() as cursor:
-        cursor.execute(_INSERT, _values(rows, channels, now))
-        said = [row[0] for row in cursor.fetchall()]
-    if Channel.AT_ONCE in said:
+        cursor.execute(_INSERT, values)
+        said, at_once = cursor.fetchone()
+    if at_once:
         # In the same transaction: an outbox. Lost or doubled, the clock finds the same mail due.
         async_task(GATHER, save=False)
-    return len(said)
+    return int(said)
 
 
 def list_inbox(recipient_id: UUID) -> QuerySet[Notice]:
@@ -157,30 +173,32 @@ def prefer(*, actor: Actor, channels: Mapping[str, str]) -> dict[str, Channel]:
     return list_preferences(actor.id)
 
 
-@dataclass(frozen=True, slots=True)
-class _Row:
-    recipient_kind: RecipientKind
-    recipient_id: UUID
-    announcement: Announcement
-    facts: dict[str, Plain]
+def _row_of(announcement: Announcement) -> dict[str, Any]:
+    """An announcement as the statement takes it, with an id for the notice of each recipient."""
+    people, workloads = dict.fromkeys(announcement.recipients), dict.fromkeys(announcement.consumers)
+    recipients = [*people, *workloads]
+    return {
+        "kind": announcement.kind,
+        "subject_kind": announcement.subject.kind,
+        "subject_id": announcement.subject.id,
+        "dedupe": announcement.dedupe,
+        "facts": notices.check_facts(notices.get_kind(announcement.kind), announcement.facts),
+        "ids": [new_id() for _ in recipients],
+        "recipients": recipients,
+        "kinds": [RecipientKind.PERSON.value] * len(people) + [RecipientKind.CONSUMER.value] * len(workloads),
+    }
 
 
-def _rows_of(announcement: Announcement) -> list[_Row]:
-    facts = notices.check_facts(notices.get_kind(announcement.kind), announcement.facts)
-    people = [(RecipientKind.PERSON, each) for each in dict.fromkeys(announcement.recipients)]
-    workloads = [(RecipientKind.CONSUMER, each) for each in dict.fromkeys(announcement.consumers)]
-    return [_Row(kind, identifier, announcement, facts) for kind, identifier in (*people, *workloads)]
-
-
-def _channels(rows: list[_Row]) -> list[Channel]:
-    people = {row.recipient_id for row in rows if row.recipient_kind is RecipientKind.PERSON}
-    kinds = {row.announcement.kind for row in rows}
-    stored = NoticePreference.objects.filter(user_id__in=people, kind__in=kinds)
-    chosen = {(user, kind): channel for user, kind, channel in stored.values_list("user_id", "kind", "channel")}
-    return [
-        _channel_of(notices.get_kind(row.announcement.kind), chosen.get((row.recipient_id, row.announcement.kind)))
-        for row in rows
-    ]
+def _ways_of(kind: notices.Kind, now: datetime) -> Iterator[dict[str, Any]]:
+    """How a kind reaches who has chosen each of the channels, and who has chosen none."""
+    mail_at = {
+        Channel.PORTAL: None,
+        Channel.AT_ONCE: now,
+        Channel.DIGEST: now + timedelta(seconds=settings.DIGEST_WAIT_SECONDS),
+    }
+    for chosen in (None, *Channel.values):
+        channel = _channel_of(kind, chosen)
+        yield {"kind": kind.name, "chosen": chosen or "", "channel": channel.value, "mail_at": mail_at[channel]}
 
 
 def _channel_of(kind: notices.Kind, chosen: str | None) -> Channel:
@@ -188,31 +206,6 @@ def _channel_of(kind: notices.Kind, chosen: str | None) -> Channel:
     if chosen is None or (chosen == Channel.PORTAL and not kind.may_mute):
         return kind.channel
     return Channel(chosen)
-
-
-def _values(rows: list[_Row], channels: list[Channel], now: Any) -> dict[str, Any]:
-    mail_at = {
-        Channel.PORTAL: None,
-        Channel.AT_ONCE: now,
-        Channel.DIGEST: now + timedelta(seconds=settings.DIGEST_WAIT_SECONDS),
-    }
-    values = [
-        {
-            "id": new_id(),
-            "recipient_kind": row.recipient_kind.value,
-            "recipient_id": row.recipient_id,
-            "kind": row.announcement.kind,
-            "subject_kind": row.announcement.subject.kind,
-            "subject_id": row.announcement.subject.id,
-            "dedupe": row.announcement.dedupe,
-            "facts": row.facts,
-            "channel": channel.value,
-            "mail_at": mail_at[channel],
-        }
-        for row, channel in zip(rows, channels, strict=True)
-    ]
-    # As JSON, which Python writes far faster than the driver does arrays.
-    return {"tenant": binding.get_tenant(), "now": now, "rows": msgspec.json.encode(values).decode()}
 
 
 def _self(actor: Actor) -> Target:

@@ -11,6 +11,7 @@ from wsgiref.simple_server import WSGIRequestHandler, make_server
 from django.db import connections
 from django.test import Client
 
+from byok_portal.boundary.identifiers import new_id
 from byok_portal.wsgi import application
 from keys.states import KeyState
 from tests.keys.test_incidents import Exposed
@@ -126,3 +127,15 @@ def test_a_token_sees_only_what_its_scopes_say(world: World) -> None:
     elsewhere = Exposed(world)
     theirs = elsewhere.compromise()
     assert ask(exposed, reader, "GET", f"incidents/{theirs.id}/").status_code == 404
+
+
+def test_a_missing_incident_is_said_before_a_wrong_body_and_a_wrong_body_before_a_missing_key(world: World) -> None:
+    exposed = Exposed(world)
+    robot = world.consumer(exposed.cast, scopes=RESPONDER)
+    unknown = new_id()
+    incident = ask(exposed, robot, "POST", f"incidents/{unknown}/note/", {})
+    assert (incident.status_code, incident.json()["code"]) == (404, "not_found")
+    for change in ("compromise", "suspend"):
+        wrong = ask(exposed, robot, "POST", f"keys/{unknown}/{change}/", {"note": 7 * ["x"]})
+        missing = ask(exposed, robot, "POST", f"keys/{unknown}/{change}/", {"note": "Found in a paste"})
+        assert (wrong.status_code, missing.status_code) == (422, 404), change

@@ -6,8 +6,6 @@
 from __future__ import annotations
 
 import os
-import subprocess
-import sys
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Self
 from urllib.parse import urlsplit
@@ -19,9 +17,9 @@ from psycopg import sql
 from audit.verification import Report, verify_log
 from byok_portal.boundary.identifiers import new_id
 from byok_portal.quickstart import roles
-from tests import environment
+from tests import environment, spawning
 from tests.audit import inbox
-from tests.conftest import ROOT, copy_template
+from tests.conftest import copy_template
 
 if TYPE_CHECKING:
     from uuid import UUID
@@ -51,8 +49,7 @@ class AttackedLog:
         admin = psycopg.connect(f"{server}/{name}", autocommit=True)
         inbox.fill(admin, [victim, other], each=EACH)
         urls = roles.login_urls(os.environ["BYOK_TEST_ADMIN_URL"], name=name, passwords=environment.PASSWORDS)
-        command = [sys.executable, "manage.py", "sequencer", "--once"]
-        subprocess.run(command, cwd=ROOT, env={**os.environ, **urls}, check=True)
+        spawning.run("sequencer", "--once", env={**os.environ, **urls}).check_returncode()
         admin.execute("CREATE SCHEMA kept")
         for table in _TABLES:
             admin.execute(f"CREATE TABLE kept.{table} AS TABLE {table}")

@@ -41,7 +41,7 @@ if TYPE_CHECKING:
 
     from audit.rebuild import Rebuilt
     from tests.audit.verifying import Answer
-    from tests.audit.witness.witnessing import WitnessProcess
+    from tests.audit.witness.witnessing import WitnessThread
 
 ALIASES: Final = ("default", "sequencer", "auditor")
 FIRST, MORE = 300, 50
@@ -65,7 +65,7 @@ class Scene:
 
     name: str
     admin: psycopg.Connection
-    witness: WitnessProcess
+    witness: WitnessThread
     signer: LogSigner
     victim: UUID
     other: UUID
@@ -75,7 +75,7 @@ class Scene:
     edge: Edge = field(default_factory=Edge)
 
     @classmethod
-    def build(cls, folder: Path, witness: WitnessProcess) -> Self:
+    def build(cls, folder: Path, witness: WitnessThread) -> Self:
         name = f"{environment.DATABASE}_scene"
         server = os.environ["BYOK_TEST_ADMIN_URL"].rsplit("/", 1)[0]
         copy_template(name)

@@ -5,12 +5,11 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
+from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final, Self
 
 import psycopg
@@ -22,14 +21,14 @@ from audit.cosigning import WitnessClient
 from audit.notes import Checkpoint, CosignatureVerifier, Signer, Verifier, open_note, parse_checkpoint
 from byok_portal.boundary.identifiers import new_id
 from byok_portal.quickstart import roles
-from tests import environment
+from tests import environment, spawning
 from tests.audit import inbox
-from tests.audit.witness.witnessing import WitnessProcess
-from tests.conftest import ROOT, copy_template
+from tests.audit.witness.witnessing import WitnessThread
+from tests.conftest import copy_template
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
-    from pathlib import Path
+    from subprocess import CompletedProcess
     from uuid import UUID
 
 PATIENCE: Final = 40
@@ -57,7 +56,7 @@ class Cell:
     folder: Path
     key: Signer
     first: Signer
-    witness: WitnessProcess
+    witness: WitnessThread
     tenant: UUID = field(default_factory=new_id)
     _admin: psycopg.Connection | None = None
     _labels: set[str] = field(default_factory=set)
@@ -67,7 +66,7 @@ class Cell:
         name = f"{environment.DATABASE}_cell"
         copy_template(name)
         key = Signer.generate("portal.example/audit/cell-1")
-        cell = cls(name, folder, key, key, WitnessProcess(folder / "witness", key.vkey))
+        cell = cls(name, folder, key, key, WitnessThread(folder / "witness", key.vkey))
         cell.store_key(key)
         cell.witness.start()
         return cell
@@ -106,28 +105,21 @@ class Cell:
         }
 
     @contextmanager
-    def sequencer(self, **changes: str) -> Iterator[subprocess.Popen[bytes]]:
+    def sequencer(self, **changes: str) -> Iterator[spawning.Spawned]:
         """A running one; killed in the end."""
-        command = [sys.executable, "manage.py", "sequencer", "--poll", "0.02"]
-        with subprocess.Popen(command, cwd=ROOT, env=self.environment(**changes), stderr=subprocess.DEVNULL) as process:
+        environment = self.environment(**changes)
+        with (
+            Path(os.devnull).open("wb") as nowhere,
+            spawning.start("sequencer", "--poll", "0.02", env=environment, stderr=nowhere) as process,
+        ):
             try:
                 yield process
             finally:
                 process.kill()
 
-    def manage(self, *arguments: str, typed: str = "", **changes: str) -> subprocess.CompletedProcess[str]:
+    def manage(self, *arguments: str, typed: str = "", **changes: str) -> CompletedProcess[str]:
         """One command to its end."""
-        command = [sys.executable, "manage.py", *arguments]
-        return subprocess.run(
-            command,
-            cwd=ROOT,
-            env=self.environment(**changes),
-            input=typed,
-            capture_output=True,
-            text=True,
-            check=False,
-            timeout=60,
-        )
+        return spawning.run(*arguments, env=self.environment(**changes), typed=typed)
 
     def number(self, count: int = 0, **changes: str) -> None:
         """Write events, then number everything and sign once."""

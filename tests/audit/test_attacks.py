@@ -5,8 +5,6 @@ from __future__ import annotations
 import json
 import os
 import shutil
-import subprocess
-import sys
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Final
 from urllib.parse import urlsplit
@@ -16,14 +14,15 @@ import pytest
 from audit.cosigning import WitnessRefused
 from audit.signing import SigningRefused
 from byok_portal.boundary.identifiers import new_id
+from tests import spawning
 from tests.audit import inbox
 from tests.audit.attacks import FIRST, MORE, Scene
-from tests.audit.witness.witnessing import WitnessProcess
-from tests.conftest import ROOT
+from tests.audit.witness.witnessing import WitnessThread
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
     from pathlib import Path
+    from subprocess import CompletedProcess
 
 SIZE: Final = 2 * (FIRST + MORE)
 SIGNED: Final = 2 * FIRST
@@ -48,7 +47,7 @@ def built(django_db_setup: None, tmp_path_factory: pytest.TempPathFactory) -> It
     signer = LogSigner.from_settings()
     assert signer is not None
     folder = tmp_path_factory.mktemp("scene")
-    with WitnessProcess(folder, signer.signers[0].vkey) as witness:
+    with WitnessThread(folder, signer.signers[0].vkey) as witness:
         scene = Scene.build(folder, witness)
         yield scene
         scene.close()
@@ -257,13 +256,11 @@ def test_every_stored_hash_and_signature_is_compared(scene: Scene, attack: str, 
     assert kind in scene.kinds()
 
 
-def rebuild(scene: Scene, *arguments: object, **changes: str) -> subprocess.CompletedProcess[str]:
+def rebuild(scene: Scene, *arguments: object, **changes: str) -> CompletedProcess[str]:
     """The command with the auditor's login and public keys only."""
     url = urlsplit(os.environ["DATABASE_URL_AUDITOR"])._replace(path=f"/{scene.name}").geturl()
     keys = {"DATABASE_URL_AUDITOR": url, "BYOK_WITNESS_VKEY": scene.witness.vkey}
-    command = [sys.executable, "manage.py", "audit_rebuild", *map(str, arguments)]
-    environment = {**os.environ, **keys, **changes}
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    return spawning.run("audit_rebuild", *map(str, arguments), env={**os.environ, **keys, **changes})
 
 
 def test_the_command_pins_what_it_saw_and_tells_faults_in_sentences(scene: Scene, tmp_path: Path) -> None:

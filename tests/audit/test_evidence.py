@@ -35,7 +35,7 @@ from byok_portal.boundary import operations
 from tenants.services import consumers
 from tests.audit.independent.golang import go_open_export, go_open_tiles
 from tests.audit.verifying import run_copy
-from tests.audit.witness.witnessing import WitnessProcess
+from tests.audit.witness.witnessing import WitnessThread
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -182,7 +182,7 @@ def test_a_witness_cosigns_every_published_checkpoint(
 ) -> None:
     signer = LogSigner.from_settings()
     assert signer is not None
-    with WitnessProcess(tmp_path, signer.signers[0].vkey) as witness:
+    with WitnessThread(tmp_path, signer.signers[0].vkey) as witness:
         keys = [CosignatureVerifier.parse(witness.vkey)]
         signer.witness, signer.witness_keys = WitnessClient(witness.url, keys), keys
         for _ in range(2):

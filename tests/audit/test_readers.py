@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
 from datetime import UTC, date, datetime, timedelta
 from typing import TYPE_CHECKING, Any
 
@@ -22,8 +20,8 @@ from audit.readers.running import Rounds
 from audit.sequencer import Sequencer
 from byok_portal.boundary import binding
 from byok_portal.boundary.identifiers import new_id
+from tests import spawning
 from tests.audit import inbox
-from tests.conftest import ROOT
 from tests.portal import wait_until
 
 if TYPE_CHECKING:
@@ -235,8 +233,7 @@ def test_reading_once_says_so_when_a_reader_fails(
 def test_a_process_without_the_login_says_which_variable_it_needs(admin_connection: psycopg.Connection) -> None:
     bare = {name: value for name, value in os.environ.items() if name != "DATABASE_URL_READER"}
     for arguments in (["readers", "--once"], ["siem", "--once", "--to", "/dev/null"]):
-        command = [sys.executable, "manage.py", *arguments]
-        done = subprocess.run(command, cwd=ROOT, env=bare, capture_output=True, text=True, check=False)
+        done = spawning.run(*arguments, env=bare)
         assert done.returncode == 1
         assert "DATABASE_URL_READER is not set" in done.stderr
 
@@ -254,7 +251,7 @@ def test_the_process_survives_the_loss_of_its_connection_and_stops_when_told(
     tenant = new_id()
     kill = """SELECT count(pg_terminate_backend(pid)) FROM pg_stat_activity
               WHERE usename = 'byok_reader' AND datname = current_database()"""
-    with subprocess.Popen([sys.executable, "manage.py", "readers", "--poll", "0.05"], cwd=ROOT) as process:
+    with spawning.start("readers", "--poll", "0.05") as process:
         try:
             write(admin_connection, tenant, [use(new_id(), new_id())])
             wait_until(lambda: len(days_of(admin_connection, tenant)) == 1)

@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import json
-import subprocess
-import sys
 from io import StringIO
 from typing import Any
 
@@ -16,8 +14,8 @@ from audit.notes import SignedNote, parse_checkpoint
 from audit.tiles import WIDTH as TILE
 from audit.tiles import decode_bundle, entries_path
 from byok_portal.boundary.identifiers import PLATFORM
+from tests import spawning
 from tests.audit.pruning import GONE, WIDTH, PrunableLog
-from tests.conftest import ROOT
 from tests.portal import wait_until
 
 
@@ -159,13 +157,13 @@ BLOCKS = {
 @pytest.mark.parametrize("step", ["archiving", "recording", *BLOCKS])
 def test_a_run_that_was_killed_is_finished_by_the_next(log: PrunableLog, step: str) -> None:
     archive = log.folder / "archive"
-    command = [sys.executable, "manage.py", "audit_prune", "--keep-days", "0", "--archive", str(archive), "--yes"]
+    command = ["audit_prune", "--keep-days", "0", "--archive", str(archive), "--yes"]
     event = log.one("SELECT event_id FROM audit_entry WHERE idx = %s", WIDTH + 100)
     with log.admin() as admin, log.admin() as blocker:
         if step in BLOCKS:
             with blocker.transaction(), log.sequencing():
                 blocker.execute(BLOCKS[step][0].format(event=event))
-                process = subprocess.Popen(command, cwd=ROOT, env=log.environment)
+                process = spawning.start(*command, env=log.environment)
                 waiting = (
                     "SELECT FROM pg_stat_activity WHERE datname = current_database() AND usename = 'byok_owner' "
                     "AND wait_event_type = 'Lock' AND %s = (SELECT min(idx) FROM audit_entry)"
@@ -175,7 +173,7 @@ def test_a_run_that_was_killed_is_finished_by_the_next(log: PrunableLog, step: s
                 process.kill()
                 process.wait(10)
         else:
-            process = subprocess.Popen(command, cwd=ROOT, env=log.environment)
+            process = spawning.start(*command, env=log.environment)
             recorded = f"SELECT FROM audit_inbox WHERE tenant_id = '{PLATFORM}'"  # a constant
             seen = {
                 "archiving": (archive / "tile/entries/000").is_file,

@@ -5,8 +5,6 @@ from __future__ import annotations
 import os
 import random
 import signal
-import subprocess
-import sys
 import time
 from contextlib import contextmanager
 from typing import TYPE_CHECKING, Any
@@ -18,8 +16,8 @@ from django.db import connections
 from audit.sequencer import ALIAS, Sequencer
 from audit.verification import verify_log
 from byok_portal.boundary.identifiers import new_id
+from tests import spawning
 from tests.audit import inbox
-from tests.conftest import ROOT
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
@@ -40,10 +38,9 @@ def no_lock_left_behind() -> Iterator[None]:
 
 
 @contextmanager
-def running_sequencer(admin: psycopg.Connection) -> Iterator[subprocess.Popen[bytes]]:
+def running_sequencer(admin: psycopg.Connection) -> Iterator[spawning.Spawned]:
     """`manage.py sequencer` as a process of its own, once it has the lock."""
-    command = [sys.executable, "manage.py", "sequencer", "--poll", "0.02"]
-    with subprocess.Popen(command, cwd=ROOT) as process:
+    with spawning.start("sequencer", "--poll", "0.02") as process:
         try:
             wait_until(lambda: lock_is_taken(admin) or process.poll() is not None)
             assert process.poll() is None, "the sequencer did not start"

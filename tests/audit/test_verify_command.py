@@ -4,26 +4,25 @@ from __future__ import annotations
 
 import json
 import os
-import subprocess
-import sys
 from typing import TYPE_CHECKING
 
 from byok_portal.boundary.identifiers import new_id
+from tests import spawning
 from tests.audit.attacking import EACH
-from tests.conftest import ROOT
 
 if TYPE_CHECKING:
+    from subprocess import CompletedProcess
+
     from tests.audit.attacking import AttackedLog
     from tests.world import World
 
 
-def verify(*arguments: str, auditor: str | None) -> subprocess.CompletedProcess[str]:
+def verify(*arguments: str, auditor: str | None) -> CompletedProcess[str]:
     """Run the command with this auditor's login, or with none."""
     environment = {name: value for name, value in os.environ.items() if name != "DATABASE_URL_AUDITOR"}
     if auditor:
         environment["DATABASE_URL_AUDITOR"] = auditor
-    command = [sys.executable, "manage.py", "verify_audit_log", *arguments]
-    return subprocess.run(command, cwd=ROOT, env=environment, capture_output=True, text=True, check=False)
+    return spawning.run("verify_audit_log", *arguments, env=environment)
 
 
 def test_an_intact_log_exits_with_0_and_says_what_was_read(log: AttackedLog) -> None:

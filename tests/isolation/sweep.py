@@ -8,15 +8,15 @@ from __future__ import annotations
 import re
 from typing import TYPE_CHECKING, Any, Final
 
-from byok_portal.boundary.grants import GLOBAL_SEQUENCES, GLOBAL_TABLES
-from byok_portal.boundary.schema import APP, AUDITOR, DIRECTORY, OWNER, READER, SEQUENCER, STAFF
+from byok_portal.boundary.grants import GATE_RIGHTS, GLOBAL_SEQUENCES, GLOBAL_TABLES
+from byok_portal.boundary.schema import APP, AUDITOR, DIRECTORY, GATE, OWNER, READER, SEQUENCER, STAFF
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
 
     import psycopg
 
-RUN_TIME: Final = (APP, STAFF, SEQUENCER, AUDITOR, READER)
+RUN_TIME: Final = (APP, STAFF, SEQUENCER, AUDITOR, READER, GATE)
 ROLES: Final = (OWNER, *RUN_TIME, DIRECTORY)
 OTHERS: Final = (STAFF, SEQUENCER, AUDITOR, READER)
 
@@ -28,7 +28,14 @@ UNIQUE_WITHOUT_TENANT: Final = {
     ("audit_entry", ("idx",)): "a position in the one log; only the sequencer gives one out",
 }
 CIPHERTEXT: Final = {"keys_material": {APP}, "keys_tenantkey": {APP}, "audit_datakey": {APP, STAFF}}
-"""Tables of sealed material and wrapped keys: who may have any right on them."""
+"""Tables of sealed material and wrapped keys: who may have any right on them, the gate's named columns aside."""
+
+GATE_POLICIES: Final = {
+    "SELECT": ("r", [GATE], "true", None),
+    "INSERT": ("a", [GATE], None, "true"),
+    "UPDATE": ("w", [GATE], "true", "true"),
+    "DELETE": ("d", [GATE], "true", None),
+}
 
 DEFINERS: Final = {
     "directory_memberships": (DIRECTORY, APP),
@@ -186,11 +193,15 @@ def _sweep_rights(connection: psycopg.Connection, oid: int, name: str, rights: s
     for role, right in sorted(rights):
         if role not in RUN_TIME:
             yield f"{name}: {right} is granted to {role}"
+        elif role == GATE and GATE_RIGHTS.get(name, {}).get(right) != "":
+            yield f"{name}: {right} of {role} is on whole rows"
         elif right not in ROW_RIGHTS:
             yield f"{name}: {right} of {role} passes row-level security by"
         elif name in CIPHERTEXT and role not in CIPHERTEXT[name]:
             yield f"{name}: {right} of {role} reaches ciphertext"
     for column, role, right in connection.execute(_COLUMN_RIGHTS, [oid]).fetchall():
+        if role == GATE and column in _gate_columns(name, right):
+            continue
         if (role, right) != (DIRECTORY, "SELECT") or name in CIPHERTEXT:
             yield f"{name}: {right} on the column {column} is granted to {role}"
 
@@ -204,6 +215,7 @@ def _sweep_policies(
         "maintenance": ("*", [OWNER], MAINTENANCE, MAINTENANCE),
         **{role: ("*", [role], "true", "true") for role in OTHERS if role in granted},
         "directory": ("r", [DIRECTORY], "true", None),
+        **{f"{GATE}_{right.lower()}": GATE_POLICIES[right] for right in GATE_RIGHTS.get(name, {})},
     }
     found = connection.execute(_POLICIES, [oid]).fetchall()
     for policy, permissive, *content in found:
@@ -240,6 +252,10 @@ def _compare_rights(connection: psycopg.Connection, oid: int, name: str, reviewe
         yield f"{name}: {right} of {role} is not as in the reviewed list"
     for column, role, right in connection.execute(_COLUMN_RIGHTS, [oid]).fetchall():
         yield f"{name}: {right} on the column {column} is granted to {role}"
+
+
+def _gate_columns(table: str, right: str) -> set[str]:
+    return set(re.findall(r"\w+", GATE_RIGHTS.get(table, {}).get(right, "")))
 
 
 def _rights(connection: psycopg.Connection, oid: int) -> set[tuple[str, str]]:

@@ -6,14 +6,16 @@ from typing import TYPE_CHECKING, Any
 
 import pytest
 from django.core.management import call_command
+from django.db import DatabaseError
 
 from audit.canonical import canonicalise
 from audit.models import Document, Entry
 from byok_portal.errors import Conflict
 from keys import certificates
 from keys.models import KeyVersion
-from keys.services import offboarding
+from keys.services import certifying, offboarding
 from tenants.models import Offboarding, OffboardingStep
+from tenants.selectors import find_certificate
 from tests.audit.verifying import run_copy
 from tests.keys.test_endings import end_project, make_project, work
 from tests.pages.browser import at, sign_in
@@ -132,3 +134,42 @@ def test_the_certificate_verifies_offline_when_the_tenant_and_its_keys_are_gone(
     for part in ("1 key.revoked", "1 key.upstream_revoked", "1 tenant.keys_shredded", "1 tenant.offboarded"):
         assert part in answer.out
     assert document["statement"]["tenant"]["state"] == "offboarded"
+
+
+def test_each_end_of_one_subject_has_its_own_certificate(world: World) -> None:
+    cast, other = world.tenant(), world.tenant()
+    first = end_project(world, cast, make_project(world, cast, world.key(cast)))
+    with world.inside(cast):
+        assert find_certificate(Offboarding.objects.get()) is None
+    assert work(world, cast, first.id) == "done"
+    with world.inside(cast):
+        run = Offboarding.objects.get()
+        own = find_certificate(run)
+        assert own is not None
+        assert own.id == Document.objects.get().id
+        # Of the same subject, later: found by subject and time, each would pass for the other's.
+        again = Offboarding.objects.create(
+            subject_kind=run.subject_kind,
+            subject_id=run.subject_id,
+            reason=run.reason,
+            state="done",
+            event_ids=[],
+            started_by_id=cast.owner.pk,
+            started_by_kind="person",
+            finished_at=run.finished_at,
+        )
+        assert find_certificate(again) is None
+        later = certifying.issue(cast.actor, again)
+    with world.inside(cast):
+        found = [find_certificate(each) for each in Offboarding.objects.order_by("created_at")]
+    assert [each and each.id for each in found] == [own.id, later.id]
+    with world.inside(other):
+        assert find_certificate(again) is None
+    with pytest.raises(DatabaseError), world.inside(other):
+        Offboarding.objects.create(
+            subject_kind="tenant",
+            subject_id=other.id,
+            reason="contract_ended",
+            started_by_id=other.owner.pk,
+            certificate_id=own.id,
+        )

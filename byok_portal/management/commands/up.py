@@ -1,4 +1,4 @@
-"""`manage.py up`: everything on one machine, for a newcomer: database, demo upstream, web, worker, sequencer, readers.
+"""`manage.py up`: everything on one machine, for a newcomer: database, demo upstream and every process of the portal.
 
 Not for production: there each process is started by the host's own supervisor (docs/operations.md).
 """
@@ -48,22 +48,19 @@ class Command(BaseCommand):
 
 
 def _children(port: int) -> list[Child]:
+    """One origin: the gate answers uses and hands everything else to the web behind it."""
     manage = [sys.executable, "manage.py"]
+    behind = _free_port()
     web = [
-        *(
-            sys.executable,
-            "-m",
-            "granian",
-            "--interface",
-            "wsgi",
-            "--host",
-            os.environ.get("BYOK_HOST", "127.0.0.1"),
-        ),
-        *("--port", str(port), "--workers", "2", "--blocking-threads", "4", "--log-level", "warning"),
+        *(sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1"),
+        *("--port", str(behind), "--workers", "2", "--blocking-threads", "4", "--log-level", "warning"),
         "byok_portal.wsgi:application",
     ]
+    gate = [*manage, "gate", "--host", os.environ.get("BYOK_HOST", "127.0.0.1"), "--port", str(port)]
+    gate += ["--web", f"http://127.0.0.1:{behind}"]
     return [
-        Child(name="web", argv=web, env=_environment("STAFF")),
+        Child(name="web", argv=web, env=_environment("STAFF") | {"TRUSTED_PROXY_COUNT": "1"}),
+        Child(name="gate", argv=gate, env=_environment() | {"DATABASE_URL": os.environ["DATABASE_URL_GATE"]}),
         Child(name="worker", argv=[*manage, "worker"], env=_environment()),
         Child(name="sequencer", argv=[*manage, "sequencer"], env=_environment("SEQUENCER")),
         Child(name="readers", argv=[*manage, "readers"], env=_environment("READER")),
@@ -75,6 +72,12 @@ def _environment(*logins: str) -> dict[str, str]:
     kept = {f"DATABASE_URL_{login}" for login in logins}
     held = ("DATABASE_URL_", *(() if "SEQUENCER" in logins else ("BYOK_LOG_KEY_FILE", "BYOK_LOG_PIN_FILE")))
     return {name: value for name, value in os.environ.items() if not name.startswith(held) or name in kept}
+
+
+def _free_port() -> int:
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
 
 
 def _require_free(port: int) -> None:

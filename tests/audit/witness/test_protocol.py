@@ -6,6 +6,8 @@ import time
 from functools import partial
 from typing import TYPE_CHECKING, Final
 
+import pytest
+
 from audit import merkle
 from audit.notes import Checkpoint, Signer, Verifier, encode_base64, open_note
 from audit.witness.service import REQUEST_MAX_BYTES
@@ -15,6 +17,7 @@ from tests.audit.witness.witnessing import (
     Log,
     Reply,
     WitnessProcess,
+    WitnessThread,
     check_cosigned,
     hashed,
     raw,
@@ -23,13 +26,27 @@ from tests.audit.witness.witnessing import (
 )
 
 if TYPE_CHECKING:
-    from collections.abc import Callable
+    from collections.abc import Callable, Iterator
     from pathlib import Path
 
 SIZE_TYPE: Final = "text/x.tlog.size"
 
 
-def test_a_growing_log_is_cosigned_with_the_time(witness: WitnessProcess, cell: Log) -> None:
+@pytest.fixture
+def witness(cell: Log, tmp_path: Path) -> Iterator[WitnessThread]:
+    """A running witness that trusts the log."""
+    with WitnessThread(tmp_path, cell.signer.vkey) as thread:
+        yield thread
+
+
+@pytest.fixture
+def apart(cell: Log, tmp_path: Path) -> Iterator[WitnessProcess]:
+    """The same in a process of its own, whose threads take turns with each other only."""
+    with WitnessProcess(tmp_path, cell.signer.vkey) as process:
+        yield process
+
+
+def test_a_growing_log_is_cosigned_with_the_time(witness: WitnessThread, cell: Log) -> None:
     for old, new in ((0, 3), (3, 8), (8, 20)):
         before = int(time.time())
         reply = witness.add(cell.request(old, new))
@@ -37,7 +54,7 @@ def test_a_growing_log_is_cosigned_with_the_time(witness: WitnessProcess, cell: 
         assert witness.get("/").text == f"{NAME}\n{witness.vkey}\n\n{ORIGIN} {new}\n"
 
 
-def test_the_last_checkpoint_is_served_with_both_signatures(witness: WitnessProcess, cell: Log) -> None:
+def test_the_last_checkpoint_is_served_with_both_signatures(witness: WitnessThread, cell: Log) -> None:
     path = f"/{hashed(ORIGIN)}/checkpoint"
     assert witness.get(path).status == 404
     line = witness.add(cell.request(0, 7)).text
@@ -45,19 +62,19 @@ def test_the_last_checkpoint_is_served_with_both_signatures(witness: WitnessProc
     assert witness.get(f"/{hashed('other.example/log')}/checkpoint").status == 404
 
 
-def test_the_same_checkpoint_is_cosigned_again(witness: WitnessProcess, cell: Log) -> None:
+def test_the_same_checkpoint_is_cosigned_again(witness: WitnessThread, cell: Log) -> None:
     witness.add(cell.request(0, 5))
     check_cosigned(witness, cell, 5, witness.add(cell.request(5, 5)))
 
 
-def test_an_empty_tree_comes_before_every_other(witness: WitnessProcess, cell: Log) -> None:
+def test_an_empty_tree_comes_before_every_other(witness: WitnessThread, cell: Log) -> None:
     check_cosigned(witness, cell, 0, witness.add(cell.request(0, 0)))
     check_cosigned(witness, cell, 0, witness.add(cell.request(0, 0)))
     check_cosigned(witness, cell, 9, witness.add(cell.request(0, 9)))
     assert witness.add(cell.request(0, 0)).status == 409
 
 
-def test_another_old_size_is_answered_with_the_last_size(witness: WitnessProcess, cell: Log) -> None:
+def test_another_old_size_is_answered_with_the_last_size(witness: WitnessThread, cell: Log) -> None:
     assert witness.add(cell.request(2, 5)) == Reply(409, SIZE_TYPE, "0\n", witness.add(cell.request(2, 5)).headers)
     witness.add(cell.request(0, 8))
     for old, new in ((0, 20), (7, 20), (9, 20), (3, 5), (5, 8)):
@@ -66,13 +83,14 @@ def test_another_old_size_is_answered_with_the_last_size(witness: WitnessProcess
     check_cosigned(witness, cell, 20, witness.add(cell.request(8, 20)))
 
 
-def test_a_shorter_log_is_never_cosigned_again(witness: WitnessProcess, cell: Log) -> None:
+def test_a_shorter_log_is_never_cosigned_again(witness: WitnessThread, cell: Log) -> None:
     witness.add(cell.request(0, 20))
     assert witness.add(cell.request(12, 12)).status == 409
     assert witness.add(request(20, [], cell.note(12))).status == 400
 
 
-def test_another_history_of_the_same_length_is_refused_and_kept_as_proof(witness: WitnessProcess, cell: Log) -> None:
+def test_another_history_of_the_same_length_is_refused_and_kept_as_proof(apart: WitnessProcess, cell: Log) -> None:
+    witness = apart
     witness.add(cell.request(0, 8))
     fork = cell.fork(at=4, size=8)
     assert witness.add(request(8, [], fork.note(8))).status == 422
@@ -84,7 +102,7 @@ def test_another_history_of_the_same_length_is_refused_and_kept_as_proof(witness
     assert "log_forked" in witness.logs()
 
 
-def test_another_history_that_is_longer_is_refused(witness: WitnessProcess, cell: Log) -> None:
+def test_another_history_that_is_longer_is_refused(witness: WitnessThread, cell: Log) -> None:
     witness.add(cell.request(0, 8))
     fork = cell.fork(at=4, size=20)
     for proof in (fork.proof(8, 20), cell.proof(8, 20), []):
@@ -92,7 +110,7 @@ def test_another_history_that_is_longer_is_refused(witness: WitnessProcess, cell
     check_cosigned(witness, cell, 20, witness.add(cell.request(8, 20)))
 
 
-def test_a_proof_that_is_wrong_or_superfluous_is_refused(witness: WitnessProcess, cell: Log) -> None:
+def test_a_proof_that_is_wrong_or_superfluous_is_refused(witness: WitnessThread, cell: Log) -> None:
     assert witness.add(request(0, [bytes(32)], cell.note(8))).status == 422
     witness.add(cell.request(0, 8))
     good = cell.proof(8, 20)
@@ -103,17 +121,17 @@ def test_a_proof_that_is_wrong_or_superfluous_is_refused(witness: WitnessProcess
     assert witness.get("/").text.endswith(f"{ORIGIN} 8\n")
 
 
-def test_a_wrong_root_of_the_empty_tree_is_refused(witness: WitnessProcess, cell: Log) -> None:
+def test_a_wrong_root_of_the_empty_tree_is_refused(witness: WitnessThread, cell: Log) -> None:
     body = Checkpoint(ORIGIN, 0, bytes(32)).body
     assert witness.add(request(0, [], f"{body}\n{cell.signer.sign(body)}")).status == 422
 
 
-def test_an_unknown_log_is_not_found(witness: WitnessProcess) -> None:
+def test_an_unknown_log_is_not_found(witness: WitnessThread) -> None:
     stranger = Log(Signer.generate("other.example/log"), size=3)
     assert witness.add(stranger.request(0, 3)).status == 404
 
 
-def test_a_checkpoint_that_no_trusted_key_signed_is_forbidden(witness: WitnessProcess, cell: Log) -> None:
+def test_a_checkpoint_that_no_trusted_key_signed_is_forbidden(witness: WitnessThread, cell: Log) -> None:
     thief = Signer.generate(ORIGIN)
     good = cell.note(5)
     broken = good[:-8] + ("A" if good[-8] != "A" else "B") + good[-7:]
@@ -123,7 +141,7 @@ def test_a_checkpoint_that_no_trusted_key_signed_is_forbidden(witness: WitnessPr
     assert witness.get("/").text.endswith(f"{ORIGIN} 0\n")
 
 
-def test_signatures_of_unknown_keys_are_ignored(witness: WitnessProcess, cell: Log) -> None:
+def test_signatures_of_unknown_keys_are_ignored(witness: WitnessThread, cell: Log) -> None:
     thief = Signer.generate(ORIGIN)
     others = [Signer.generate(f"other.example/{number}") for number in range(14)]
     note = cell.note(5, thief, *others, cell.signer)
@@ -135,7 +153,7 @@ def test_signatures_of_unknown_keys_are_ignored(witness: WitnessProcess, cell: L
 
 def test_both_keys_are_trusted_while_the_log_rotates_its_key(tmp_path: Path, cell: Log) -> None:
     old, new = cell.signer, Signer.generate(ORIGIN)
-    with WitnessProcess(tmp_path, old.vkey, "", "# the new key", new.vkey) as witness:
+    with WitnessThread(tmp_path, old.vkey, "", "# the new key", new.vkey) as witness:
         check_cosigned(witness, cell, 3, witness.add(request(0, [], cell.note(3, old))))
         both = request(3, cell.proof(3, 5), cell.note(5, old, new))
         check_cosigned(witness, cell, 5, witness.add(both))
@@ -148,7 +166,7 @@ def test_both_keys_are_trusted_while_the_log_rotates_its_key(tmp_path: Path, cel
 
 def test_logs_are_kept_apart(tmp_path: Path) -> None:
     first, second = Log(size=9), Log(Signer.generate("byok.example/audit/cell-2"), size=9)
-    with WitnessProcess(tmp_path, first.signer.vkey, second.signer.vkey) as witness:
+    with WitnessThread(tmp_path, first.signer.vkey, second.signer.vkey) as witness:
         witness.add(first.request(0, 9))
         check_cosigned(witness, second, 4, witness.add(second.request(0, 4)))
         assert witness.get("/").text.endswith(f"\n\n{ORIGIN} 9\nbyok.example/audit/cell-2 4\n")
@@ -189,7 +207,7 @@ def _signed(cell: Log, body: str) -> str:
     return f"{body}\n{cell.signer.sign(body)}"
 
 
-def test_malformed_requests_are_bad_requests(witness: WitnessProcess, cell: Log) -> None:
+def test_malformed_requests_are_bad_requests(witness: WitnessThread, cell: Log) -> None:
     for name, body in MALFORMED.items():
         reply = witness.add(body if isinstance(body, bytes) else body(cell))
         assert (name, reply.status, reply.text[-1:]) == (name, 400, "\n")
@@ -197,14 +215,14 @@ def test_malformed_requests_are_bad_requests(witness: WitnessProcess, cell: Log)
     check_cosigned(witness, cell, 5, witness.add(cell.request(0, 5)))
 
 
-def test_a_request_of_63_hashes_and_16_large_signatures_is_read(witness: WitnessProcess, cell: Log) -> None:
+def test_a_request_of_63_hashes_and_16_large_signatures_is_read(witness: WitnessThread, cell: Log) -> None:
     large = "".join(f"— other.example/{number} {encode_base64(os.urandom(4 + 4627))}\n" for number in range(15))
     reply = witness.add(request(0, [bytes(32)] * 63, cell.note(5) + large))
     assert reply.status == 422, "well formed, and refused only for its proof"
     check_cosigned(witness, cell, 5, witness.add(request(0, [], cell.note(5) + large)))
 
 
-def test_what_is_not_the_protocol_is_refused(witness: WitnessProcess, cell: Log) -> None:
+def test_what_is_not_the_protocol_is_refused(witness: WitnessThread, cell: Log) -> None:
     good = cell.request(0, 5)
     head = b"POST /add-checkpoint HTTP/1.1\r\nHost: w\r\n"
     length = b"Content-Length: %d\r\n" % len(good)
@@ -232,13 +250,13 @@ def test_what_is_not_the_protocol_is_refused(witness: WitnessProcess, cell: Log)
     assert witness.get("/").text.endswith(f"{ORIGIN} 0\n")
 
 
-def test_answers_name_no_program_and_no_version(witness: WitnessProcess, cell: Log) -> None:
+def test_answers_name_no_program_and_no_version(witness: WitnessThread, cell: Log) -> None:
     for reply in (witness.get("/"), witness.add(cell.request(0, 5)), witness.add(b""), witness.get("/nothing")):
         assert reply.headers.keys() <= {"content-type", "content-length", "cache-control", "connection"}
         assert "ython" not in reply.text
 
 
-def test_a_connection_is_kept_for_the_next_request(witness: WitnessProcess, cell: Log) -> None:
+def test_a_connection_is_kept_for_the_next_request(witness: WitnessThread, cell: Log) -> None:
     first, second = cell.request(0, 5), cell.request(5, 9)
     data = b""
     for body, end in ((first, b""), (second, b"Connection: close\r\n")):
@@ -247,8 +265,8 @@ def test_a_connection_is_kept_for_the_next_request(witness: WitnessProcess, cell
     assert witness.get("/").text.endswith(f"{ORIGIN} 9\n")
 
 
-def test_of_two_histories_that_race_only_one_is_cosigned(witness: WitnessProcess, cell: Log) -> None:
-    size = 3
+def test_of_two_histories_that_race_only_one_is_cosigned(apart: WitnessProcess, cell: Log) -> None:
+    witness, size = apart, 3
     witness.add(cell.request(0, size))
     trunk = cell
     for turn in range(12):
@@ -262,7 +280,8 @@ def test_of_two_histories_that_race_only_one_is_cosigned(witness: WitnessProcess
         check_cosigned(witness, trunk, size, witness.add(trunk.request(size, size)))
 
 
-def test_racing_sizes_never_roll_the_log_back(witness: WitnessProcess, cell: Log) -> None:
+def test_racing_sizes_never_roll_the_log_back(apart: WitnessProcess, cell: Log) -> None:
+    witness = apart
     witness.add(cell.request(0, 3))
     replies = together(*(partial(witness.add, cell.request(3, new)) for new in range(4, 16)))
     assert sorted(reply.status for reply in replies) == [200, *[409] * 11]

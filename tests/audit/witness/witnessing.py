@@ -11,6 +11,7 @@ import subprocess
 import sys
 import threading
 import time
+from contextlib import ExitStack, suppress
 from dataclasses import dataclass, field
 from functools import partial
 from typing import TYPE_CHECKING, Any, Final, Self
@@ -19,6 +20,9 @@ from audit import merkle
 from audit.chain import leaf_hash
 from audit.notes import Checkpoint, CosignatureVerifier, Signer, cosigned_at, encode_base64, open_note
 from audit.witness import state
+from audit.witness.server import WitnessServer
+from audit.witness.service import Witness, parse_logs
+from tests import spawning
 from tests.portal import ROOT, free_port
 
 if TYPE_CHECKING:
@@ -104,7 +108,7 @@ class WitnessProcess:
         self.vkey = state.create_key(self.state, name=name).vkey
         self.verifier = CosignatureVerifier.parse(self.vkey)
         self.port = free_port()
-        self.process: subprocess.Popen[bytes] | None = None
+        self.process: subprocess.Popen[bytes] | spawning.Spawned | None = None
 
     @property
     def url(self) -> str:
@@ -130,11 +134,15 @@ class WitnessProcess:
         self.stop()
 
     def start(self, *, kill: tuple[str, str, str] | None = None, **environment: str) -> None:
-        program = ["manage.py"] if kill is None else ["-c", _KILLED.format(holder=kill[0], name=kill[1], when=kill[2])]
+        environment = {**BARE, **environment}
         with (self.folder / "witness.log").open("ab") as log:
-            self.process = subprocess.Popen(
-                command(*self.options, program=program), cwd=ROOT, env={**BARE, **environment}, stdout=log, stderr=log
-            )
+            if kill is None:
+                self.process = spawning.start("witness", *self.options, env=environment, stdout=log, stderr=log)
+            else:
+                words = command(
+                    *self.options, program=["-c", _KILLED.format(holder=kill[0], name=kill[1], when=kill[2])]
+                )
+                self.process = subprocess.Popen(words, cwd=ROOT, env=environment, stdout=log, stderr=log)
         deadline = time.monotonic() + 30
         while time.monotonic() < deadline and self.process.poll() is None:
             try:
@@ -176,6 +184,49 @@ class WitnessProcess:
 
     def add(self, body: bytes) -> Reply:
         return call(self.port, "POST", "/add-checkpoint", body)
+
+
+class WitnessThread(WitnessProcess):
+    """The same witness on the same folder, served by this process: for those to whom its process is no matter."""
+
+    _serving: tuple[ExitStack, _Server] | None = None
+
+    def start(self, *, kill: tuple[str, str, str] | None = None, **environment: str) -> None:
+        assert (kill, environment) == (None, {}), "only a process can be killed, or has an environment"
+        signer, stack = state.load_key(self.state), ExitStack()
+        stack.enter_context(state.locked(self.state))
+        store = state.CheckpointStore(self.state, signer.verifier)
+        witness = Witness(signer=signer, logs=parse_logs(self.keys.read_text()), store=store, clock=time.time)
+        server = stack.enter_context(_Server("127.0.0.1", self.port, witness))
+        threading.Thread(target=server.serve_forever, args=(0.01,), daemon=True).start()
+        self._serving = stack, server
+
+    def stop(self, number: int = signal.SIGTERM) -> int:
+        assert number == signal.SIGTERM, "only a process can be killed"
+        serving, self._serving = self._serving, None
+        if serving is not None:
+            stack, server = serving
+            server.shutdown()
+            server.hang_up()
+            stack.close()
+        return 0
+
+
+class _Server(WitnessServer):
+    """Ends its conversations when it stops, as the end of a process would."""
+
+    def __init__(self, host: str, port: int, witness: Witness) -> None:
+        self._spoken_to: list[socket.socket] = []
+        super().__init__(host, port, witness)
+
+    def process_request(self, request: Any, client_address: Any) -> None:
+        self._spoken_to.append(request)
+        super().process_request(request, client_address)
+
+    def hang_up(self) -> None:
+        for each in self._spoken_to:
+            with suppress(OSError):  # it is over
+                each.shutdown(socket.SHUT_RDWR)
 
 
 def check_cosigned(witness: WitnessProcess, cell: Log, size: int, reply: Reply) -> int:

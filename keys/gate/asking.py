@@ -1,0 +1,113 @@
+"""A request as the gate understood it. What is not plainly its own, the web answers. Must never repair anything."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from functools import lru_cache
+from typing import TYPE_CHECKING, Annotated, Final
+
+import msgspec
+
+from byok_portal.errors import InvalidInput
+from keys.context import parse_reference
+from keys.facts import UseRequest
+from keys.states import Delivery, Environment
+from tenants import rules, tokens
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+BODY_MAX: Final = 16 * 1024
+_DELIVERIES: Final = {"decision": Delivery.DECISION, "lease": Delivery.LEASE}
+_ENVIRONMENTS: Final = {word.value: word for word in Environment}
+
+
+class _Body(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    scope: Annotated[str, msgspec.Meta(min_length=1, max_length=60)]
+    purpose: Annotated[str, msgspec.Meta(min_length=1, max_length=200)]
+    environment: str | None = None
+    delivery: str = "decision"
+    version: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)] | None = None
+
+
+_decode = msgspec.json.Decoder(_Body).decode
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """What the address names: a tenant (slug or id) and one of its keys (either its id or its slug)."""
+
+    tenant: str
+    key_id: UUID | None
+    key_slug: str
+
+
+@dataclass(frozen=True, slots=True)
+class Call:
+    """The call that a broker is asked to make, without its body."""
+
+    method: str
+    path: str
+    query: str
+
+
+@dataclass(slots=True)
+class Asked:
+    """One use, as asked. `digest` is of the bearer token."""
+
+    place: Place
+    digest: bytes
+    use: UseRequest
+    request_id: UUID
+    user_agent: str
+    call: Call | None = None
+
+
+def find_use(path: str) -> Place | None:
+    """The place in `/api/v1/tenants/{tenant}/keys/{key}/use/`; None for any other path."""
+    parts = path.split("/")
+    match parts:
+        case ["", "api", "v1", "tenants", tenant, "keys", key, "use", ""] if tenant and key:
+            return _place(tenant, key)
+    return None
+
+
+def find_proxy(path: str) -> tuple[Place, str] | None:
+    """The place in `/api/v1/tenants/{tenant}/keys/{key}/proxy/{path}` and the path to call; None for any other."""
+    parts = path.split("/", 8)
+    match parts:
+        case ["", "api", "v1", "tenants", tenant, "keys", key, "proxy", rest] if tenant and key and rest:
+            return _place(tenant, key), f"/{rest}"
+    return None
+
+
+@lru_cache(maxsize=4096)
+def _place(tenant: str, key: str) -> Place:
+    return Place(tenant, *parse_reference(key))
+
+
+def find_body(data: bytes, address: str) -> UseRequest | None:
+    """What the body asks for; None where the web must say what is wrong with it."""
+    try:
+        body = _decode(data)
+        purpose = rules.require_text(body.purpose, field="purpose", maximum=200)
+    except (msgspec.MsgspecError, InvalidInput, UnicodeError):
+        return None
+    delivery = _DELIVERIES.get(body.delivery)
+    environment = _ENVIRONMENTS.get(body.environment) if body.environment is not None else None
+    odd = body.scope != body.scope.strip() or not body.scope.isprintable()
+    if delivery is None or odd or (environment is None and body.environment is not None):
+        return None
+    return UseRequest(
+        scope=body.scope,
+        purpose=purpose,
+        environment=environment,
+        delivery=delivery,
+        address=address or None,
+        version=body.version,
+    )
+
+
+def digest_of(authorization: str) -> bytes:
+    """The digest of a bearer token. Raises Unauthenticated."""
+    return tokens.digest(tokens.from_header(authorization or None))

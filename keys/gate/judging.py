@@ -1,0 +1,322 @@
+"""From what was asked and what the database knows to an answer and its record. Pure but for its caches and the clock.
+
+The caches hold unwrapped data keys and parsed provider entries, each under the very bytes that were read with the
+context: whether they may be used is read anew for every use.
+"""
+
+from __future__ import annotations
+
+import functools
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+from audit.models import DataKey as AuditDataKey
+from audit.models import Outcome
+from audit.services.recording import Event, Target, compose
+from byok_portal.boundary import actors, binding
+from byok_portal.boundary.actors import Once, Origin
+from byok_portal.boundary.identifiers import parse_id
+from byok_portal.boundary.permissions import Permission
+from byok_portal.errors import Forbidden, NotFound, PortalError, Unauthenticated, Unavailable
+from keys import context, use_answers
+from keys.decision import Code, Decision, RateFacts, decide
+from keys.gate.replies import PROBLEM, Reply, Writer
+from keys.services import custody
+from keys.services.audit_seal import seal_under
+from keys.services.catalogue import parse_document
+from keys.services.uses import lease_end
+from keys.states import Delivery
+from keys.use_events import choose_scope, describe, find_word, offered_word, private_of
+
+if TYPE_CHECKING:
+    from uuid import UUID
+
+    from audit.sealing import Detail, SealedDetail
+    from byok_portal.boundary.secrets import Secret
+    from keys.catalogue import ProviderEntry
+    from keys.facts import UseRequest
+    from keys.gate.asking import Asked
+
+_NUMBER: Final = 4
+_MINUTE: Final = timedelta(minutes=1)
+_PERMITTED: Final = Permission.KEY_USE
+
+
+class PassOn:
+    """Said of a request that the web must answer: nothing was recorded of it."""
+
+
+PASS_ON: Final = PassOn()
+
+
+@dataclass(frozen=True, slots=True)
+class Record:
+    """One event for the inbox, with its sealed personal data if there is a key to seal it under."""
+
+    event_id: UUID
+    tenant_id: UUID
+    body: str
+    sealed: SealedDetail | None
+
+
+@dataclass(frozen=True, slots=True)
+class Permit:
+    """An allowed brokered call, on record as intended: everything that is needed to make it."""
+
+    tenant_id: UUID
+    key_id: UUID
+    audit_id: UUID
+    consumer_id: UUID
+    actor: actors.Actor
+    plaintext: Secret
+    entry: ProviderEntry
+    endpoint: str
+    parameters: dict[str, str]
+    allow_private: bool
+    audit_key: custody.AuditKey | None
+
+
+@dataclass(slots=True)
+class Case:
+    """One use between being read and being recorded."""
+
+    asked: Asked
+    row: dict[str, Any]
+    actor: actors.Actor
+    loaded: context.Loaded
+    request: UseRequest
+    decision: Decision
+
+    @property
+    def is_counted(self) -> bool:
+        """Whether the rate decides too: only uses that everything before it allows are counted."""
+        counted = self.decision.allowed or self.decision.code == Code.DELIVERY_NOT_PERMITTED
+        return counted and self.loaded.rate_per_minute is not None and self.loaded.grant_id is not None
+
+
+Answer = Reply | Permit | PassOn
+
+
+class Judge:
+    """Holds the caches; one per process."""
+
+    def __init__(self, writer: Writer) -> None:
+        self._writer = writer
+        self._entries: dict[str, ProviderEntry] = {}
+        self._unwrap = functools.lru_cache(maxsize=4096)(custody.unwrap_of)
+        self._audit_key = functools.lru_cache(maxsize=4096)(_unwrap_audit_key)
+
+    @property
+    def known_entries(self) -> list[str]:
+        """Digests of the provider entries that need not be read again."""
+        return list(self._entries)
+
+    def open_case(
+        self, asked: Asked, row: dict[str, Any] | None, now: datetime
+    ) -> Case | tuple[Reply, Record | None] | PassOn:
+        """Who asks, and the first decision; an answer where it is clear before one."""
+        if row is None or not row["token_live"]:
+            return self._refused(asked, Unauthenticated("The token is not known, has expired or was revoked."))
+        reference = asked.place.tenant
+        if reference != row["tenant_slug"] and parse_id(reference) != row["tenant_id"]:
+            return self._refused(asked, NotFound())
+        # Alarms, the tenant's first event and a policy that no clock knows yet need more rights than the gate has.
+        if row["is_canary"] or row["clock_behind"] or row["audit_key"] is None:
+            return PASS_ON
+        actor = _actor_of(asked, row)
+        if _PERMITTED not in actor.permissions:
+            return self._forbid(asked, row, actor)
+        loaded = context.loaded(row)
+        request = asked.use if asked.call is None else self._brokered(asked, row, loaded)
+        return Case(asked, row, actor, loaded, request, decide(loaded.context, request, now))
+
+    def count(self, case: Case, used: int, now: datetime) -> None:
+        """Decide again with the rate: `used` in this minute, with this one."""
+        minute = now.replace(second=0, microsecond=0)
+        rate = RateFacts(limit=case.loaded.rate_per_minute or 0, used=used - 1, resets_at=minute + _MINUTE)
+        case.decision = decide(replace(case.loaded.context, rate=rate), case.request, now)
+
+    def close_case(self, case: Case) -> tuple[Answer, Record | None]:
+        """The answer and its record. Raises PortalError when what is stored does not open."""
+        asked, decision, loaded, row = case.asked, case.decision, case.loaded, case.row
+        call = {"method": asked.call.method, "path": asked.call.path[:300]} if asked.call is not None else None
+        event = describe(
+            loaded,
+            case.request,
+            decision,
+            tenant_id=row["tenant_id"],
+            scope=self._scope_word(case),
+            call=call,
+        )
+        private = private_of(case.request, decision, call)
+        outcome = Outcome.ALLOWED if decision.allowed else Outcome.DENIED
+        record = self.record(case.actor, event, outcome, private, row)
+        return self._answer(case, record.event_id), record
+
+    def record(
+        self, actor: actors.Actor, event: Event, outcome: Outcome, private: dict[str, Any], row: dict[str, Any]
+    ) -> Record:
+        """The event as the inbox takes it."""
+        return record_of(actor, event, outcome, private, row["tenant_id"], self.audit_key_of(row))
+
+    def audit_key_of(self, row: dict[str, Any]) -> custody.AuditKey | None:
+        """The tenant's audit data key; None when it is shredded, or without a key file."""
+        version, wrapper, kek_ref, wrapped, kcv = row["audit_key"]
+        if wrapped is None:
+            return None
+        try:
+            return self._audit_key(row["tenant_id"], int.from_bytes(version, "big"), wrapper, kek_ref, wrapped, kcv)
+        except Unavailable:
+            return None  # what happened is recorded all the same, without personal data
+
+    def entry_of(self, row: dict[str, Any]) -> ProviderEntry | None:
+        """The provider's parsed entry, by the digest that was read with the context."""
+        digest, document = row["provider_digest"], row["provider_document"]
+        if digest is None:
+            return None
+        if document is not None:
+            self._entries[digest] = parse_document(digest, document)
+        return self._entries.get(digest)
+
+    def _answer(self, case: Case, audit_id: UUID) -> Answer:
+        asked, decision = case.asked, case.decision
+        if not decision.allowed:
+            return self._writer.document(
+                decision.status,
+                use_answers.denied(decision, audit_id=audit_id, instance=str(asked.request_id)),
+                request_id=asked.request_id,
+                kind=PROBLEM,
+                audit_id=audit_id,
+                more=use_answers.denial_headers(decision),
+            )
+        if asked.call is not None:
+            return self._permit(case, audit_id)
+        leased = asked.use.delivery == Delivery.LEASE and decision.version is not None
+        plaintext = self._open(case, decision.version or 0) if leased else None
+        body = use_answers.allowed(
+            decision,
+            audit_id=audit_id,
+            key_id=case.loaded.key_id,
+            plaintext=plaintext,
+            lease_expires_at=lease_end(case.loaded, decision.version or 0) if leased else None,
+        )
+        return self._writer.document(decision.status, body, request_id=asked.request_id, audit_id=audit_id)
+
+    def _permit(self, case: Case, audit_id: UUID) -> Permit:
+        row, entry = case.row, self.entry_of(case.row)
+        if entry is None or case.loaded.key_id is None:
+            raise Unavailable("The provider of this key is not known.")
+        return Permit(
+            tenant_id=row["tenant_id"],
+            key_id=case.loaded.key_id,
+            audit_id=audit_id,
+            consumer_id=case.actor.id,
+            actor=case.actor,
+            plaintext=self._open(case, case.decision.version or 0),
+            entry=entry,
+            endpoint=row["endpoint"],
+            parameters=row["parameters"],
+            allow_private=row["allow_private"],
+            audit_key=self.audit_key_of(row),
+        )
+
+    def _open(self, case: Case, number: int) -> Secret:
+        for stored, blob, dek_version, wrapper, kek_ref, wrapped, kcv, state in case.row["material"] or ():
+            if int.from_bytes(stored, "big") != number or case.loaded.key_id is None:
+                continue
+            sealed = custody.Sealed(
+                blob,
+                int.from_bytes(dek_version, "big"),
+                wrapper.decode(),
+                kek_ref.decode(),
+                wrapped,
+                kcv,
+                state.decode(),
+            )
+            return custody.open_of(
+                case.row["tenant_id"], sealed, key_id=case.loaded.key_id, number=number, unwrap=self._unwrap
+            )
+        raise Unavailable("The credential was destroyed.", code="material_destroyed")
+
+    def _brokered(self, asked: Asked, row: dict[str, Any], loaded: context.Loaded) -> UseRequest:
+        entry, call = self.entry_of(row), asked.call
+        if entry is None or call is None or loaded.grant_id is None:
+            return asked.use
+        scope = choose_scope(loaded, entry, row["parameters"], method=call.method, path=call.path, query=call.query)
+        return replace(asked.use, scope=scope)
+
+    def _scope_word(self, case: Case) -> str:
+        word = find_word(case.loaded, case.request.scope)
+        return word if word is not None else offered_word(case.request.scope, self.entry_of(case.row))
+
+    def _refused(self, asked: Asked, error: PortalError) -> tuple[Reply, None]:
+        return self._writer.problem(error, request_id=asked.request_id), None
+
+    def _forbid(self, asked: Asked, row: dict[str, Any], actor: actors.Actor) -> tuple[Reply, Record]:
+        error = Forbidden(f"This needs the permission {_PERMITTED.value}.")
+        event = Event(
+            "key.use" if asked.call is None else "key.proxy", Target("tenant", row["tenant_id"]), {"code": error.code}
+        )
+        record = self.record(actor, event, Outcome.DENIED, {}, row)
+        return self._writer.problem(error, request_id=asked.request_id, audit_id=record.event_id), record
+
+
+def record_of(
+    actor: actors.Actor,
+    event: Event,
+    outcome: Outcome,
+    private: dict[str, Any],
+    tenant_id: UUID,
+    key: custody.AuditKey | None,
+) -> Record:
+    """An event of the tenant, its personal data sealed under the key."""
+    event_id, body, detail = compose(actor, event, outcome, private)
+    return Record(event_id, tenant_id, body, _seal(detail, key, tenant_id=tenant_id, event_id=event_id))
+
+
+def _seal(detail: Detail, key: custody.AuditKey | None, *, tenant_id: UUID, event_id: UUID) -> SealedDetail | None:
+    if key is None:
+        return None
+    return seal_under(key, detail.stored, tenant_id=tenant_id, event_id=event_id)
+
+
+def _actor_of(asked: Asked, row: dict[str, Any]) -> actors.Actor:
+    origin = Origin(
+        address=asked.use.address or "",
+        user_agent=asked.user_agent,
+        request_id=str(asked.request_id),
+        first_event=Once(),
+    )
+    return actors.consumer(
+        row["consumer_id"],
+        tenant_id=row["tenant_id"],
+        scopes=_permissions(tuple(row["token_scopes"])),
+        label=row["consumer_slug"],
+        origin=origin,
+    )
+
+
+@functools.lru_cache(maxsize=1024)
+def _permissions(scopes: tuple[str, ...]) -> frozenset[Permission]:
+    return frozenset(Permission(scope) for scope in scopes)
+
+
+def _unwrap_audit_key(
+    tenant_id: UUID, version: int, wrapper: bytes, kek_ref: bytes, wrapped: bytes, kcv: bytes
+) -> custody.AuditKey:
+    row = AuditDataKey(
+        tenant_id=tenant_id,
+        version=version,
+        wrapper=wrapper.decode(),
+        kek_ref=kek_ref.decode(),
+        wrapped=wrapped,
+        kcv=kcv,
+    )
+    with binding.bind_tenant(tenant_id):
+        return custody.unwrap_audit_key(row)
+
+
+def clock() -> datetime:
+    """Now, in UTC."""
+    return datetime.now(UTC)

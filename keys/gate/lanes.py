@@ -1,0 +1,165 @@
+"""Works on a batch of uses: one read, one record, one commit, then the answers. Must never answer before the commit."""
+
+from __future__ import annotations
+
+from collections import Counter, deque
+from datetime import timedelta
+from typing import TYPE_CHECKING, Any, Final
+
+import psycopg
+
+from byok_portal.boundary.identifiers import new_id
+from byok_portal.errors import PortalError, Unavailable
+from keys.gate import arrays
+from keys.gate.judging import PASS_ON, Answer, Case, Judge, PassOn, Record, clock
+from keys.gate.links import Link
+from keys.gate.statements import CONTEXT_NAMES, CONTEXTS, COUNT, FORGET, RECORD
+from keys.states import Delivery
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+    from datetime import datetime
+
+    from keys.gate.asking import Asked
+
+_KEPT: Final = timedelta(minutes=2)
+
+
+class Database:
+    """A link that is opened when it is needed, and again when it broke."""
+
+    def __init__(self, parameters: Mapping[str, Any]) -> None:
+        self._parameters = parameters
+        self._link: Link | None = None
+
+    async def get(self) -> Link:
+        """Raises Unavailable without a database."""
+        if self._link is None or self._link.is_closed:
+            try:
+                self._link = await Link.open(self._parameters)
+            except psycopg.Error:
+                raise _unreachable() from None
+        return self._link
+
+    async def close(self) -> None:
+        """Leave."""
+        if self._link is not None and not self._link.is_closed:
+            await self._link.close()
+
+
+class UseLane:
+    """One batch at a time on one link."""
+
+    def __init__(self, database: Database, judge: Judge) -> None:
+        self._database = database
+        self._judge = judge
+
+    async def work(self, items: Sequence[Asked]) -> Sequence[Answer | Exception]:
+        """As `batches.Lane`. One bad item fails alone: what the database refuses together it is asked one by one."""
+        link = await self._database.get()
+        try:
+            return await self._work(link, items)
+        except psycopg.OperationalError:
+            # Whether the last statement was carried out is not known, so nothing of it is answered.
+            raise _unreachable() from None
+        except psycopg.Error:
+            if len(items) == 1:
+                raise
+        return [await self._work_alone(link, item) for item in items]
+
+    async def _work_alone(self, link: Link, item: Asked) -> Answer | Exception:
+        try:
+            return (await self._work(link, [item]))[0]
+        except psycopg.Error as error:
+            return error
+
+    async def _work(self, link: Link, items: Sequence[Asked]) -> Sequence[Answer | Exception]:
+        rows = await link.run(CONTEXTS, _asked(items, self._judge.known_entries))
+        found = {row[0]: row for row in rows}
+        now = clock()
+        answers: list[Answer | Exception] = [PASS_ON] * len(items)
+        records: list[Record] = []
+        cases: list[tuple[int, Case]] = []
+        for place, item in enumerate(items):
+            row = found.get(place + 1)
+            try:
+                opened = self._judge.open_case(item, dict(zip(CONTEXT_NAMES, row, strict=True)) if row else None, now)
+            except PortalError as error:
+                answers[place] = error
+                continue
+            if isinstance(opened, Case):
+                cases.append((place, opened))
+            elif not isinstance(opened, PassOn):
+                answers[place], record = opened
+                records += [record] if record is not None else []
+        await self._count(link, [case for _, case in cases if case.is_counted], now)
+        for place, case in cases:
+            try:
+                answers[place], record = self._judge.close_case(case)
+            except PortalError as error:
+                answers[place] = error
+            else:
+                records += [record] if record is not None else []
+        if records:
+            await link.run(RECORD, recorded(records))
+        return answers
+
+    async def _count(self, link: Link, cases: Sequence[Case], now: datetime) -> None:
+        """The counters of all processes are the rows of this table; a batch counts its uses of one grant at once."""
+        if not cases:
+            return
+        waiting: dict[Any, deque[Case]] = {}
+        for case in cases:
+            waiting.setdefault((case.row["tenant_id"], case.loaded.grant_id), deque()).append(case)
+        minute = now.replace(second=0, microsecond=0)
+        tenants, grants = [tenant for tenant, _ in waiting], [grant for _, grant in waiting]
+        sizes = [len(queue) for queue in waiting.values()]
+        values = (
+            arrays.uuids([new_id() for _ in waiting]),
+            arrays.uuids(tenants),
+            arrays.uuids(grants),
+            arrays.integers(sizes),
+            arrays.float8(minute.timestamp()),
+        )
+        totals = dict(await link.run(COUNT, values))
+        new: Counter[Any] = Counter()
+        for (tenant, grant), queue in waiting.items():
+            first = totals[grant] - len(queue) + 1
+            new[tenant, grant] += first == 1
+            for used, case in enumerate(queue, start=first):
+                self._judge.count(case, used, now)
+        begun = [place for place, is_new in new.items() if is_new]
+        if begun:
+            # A new minute. The last one stays: a late use may still count in it.
+            old = arrays.float8((minute - _KEPT).timestamp())
+            await link.run(FORGET, (arrays.uuids(t for t, _ in begun), arrays.uuids(g for _, g in begun), old))
+
+
+def recorded(records: Sequence[Record]) -> tuple[bytes, ...]:
+    """The parameters of RECORD."""
+    sealed = [record.sealed for record in records]
+    return (
+        arrays.uuids([record.event_id for record in records]),
+        arrays.uuids([record.tenant_id for record in records]),
+        arrays.texts([record.body for record in records]),
+        arrays.byteas([None if each is None else each.blob for each in sealed]),
+        arrays.integers([0 if each is None else each.version for each in sealed]),
+        arrays.byteas([None if each is None else bytes(each.kcv) for each in sealed]),
+    )
+
+
+def _asked(items: Sequence[Asked], known: Sequence[str]) -> tuple[bytes, ...]:
+    return (
+        arrays.byteas([item.digest for item in items]),
+        arrays.uuids([item.place.key_id for item in items]),
+        arrays.texts([item.place.key_slug for item in items]),
+        arrays.texts([item.use.scope or "" for item in items]),
+        arrays.booleans([item.use.delivery != Delivery.DECISION for item in items]),
+        arrays.booleans([item.call is not None for item in items]),
+        arrays.texts(known),
+        arrays.integers([item.use.version or 0 for item in items]),
+    )
+
+
+def _unreachable() -> Unavailable:
+    return Unavailable("The database does not answer.", code="database_unavailable")

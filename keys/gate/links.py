@@ -1,0 +1,143 @@
+"""One database connection driven by the event loop, statement by statement, with as little between as libpq allows.
+
+psycopg opens the connection and loads the rows; between, this talks to its libpq binding: per statement, psycopg's own
+cursor costs more than the statement. Must never run two statements at once.
+"""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+import psycopg
+from psycopg.adapt import Transformer
+from psycopg.pq import ExecStatus
+from psycopg.types.json import set_json_loads
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Mapping, Sequence
+
+_GOOD: Final = frozenset({ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK})
+_BINARY: Final = 1
+_UNKNOWN_STATEMENT: Final = "26000"
+
+
+@dataclass(frozen=True, slots=True)
+class Statement:
+    """SQL with $1 to $n; prepared under its name once per connection. Parameters are binary."""
+
+    name: str
+    sql: str
+
+
+class Link:
+    """Opened by `open`; anything that goes wrong below SQL closes it for good."""
+
+    def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
+        self._connection = connection
+        self._pgconn = connection.pgconn
+        self._rows = Transformer(connection)
+        self._prepared: set[str] = set()
+        self._loop = asyncio.get_running_loop()
+        self._waiter: asyncio.Future[None] | None = None
+        self._socket = self._pgconn.socket
+        self._loop.add_reader(self._socket, self._on_readable)
+
+    @classmethod
+    async def open(cls, parameters: Mapping[str, Any]) -> Link:
+        """Connect; raises psycopg.OperationalError."""
+        connection = await psycopg.AsyncConnection.connect(**parameters, autocommit=True)
+        set_json_loads(msgspec.json.decode, connection)
+        return cls(connection)
+
+    @property
+    def is_closed(self) -> bool:
+        """Whether it broke; then open another."""
+        return self._connection.closed
+
+    async def close(self) -> None:
+        """Leave."""
+        self._forget_socket()
+        await self._connection.close()
+
+    async def run(self, statement: Statement, values: Sequence[bytes | None]) -> list[tuple[Any, ...]]:
+        """The rows. Raises psycopg.Error: after OperationalError the outcome is unknown and the link is closed."""
+        try:
+            return await self._run(statement, values)
+        except psycopg.errors.InvalidSqlStatementName:
+            # A pooler gave us another server connection than the one that prepared it.
+            self._prepared.discard(statement.name)
+            return await self._run(statement, values)
+
+    async def _run(self, statement: Statement, values: Sequence[bytes | None]) -> list[tuple[Any, ...]]:
+        pgconn = self._pgconn
+        name = statement.name.encode()
+        if statement.name not in self._prepared:
+            await self._exchange(lambda: pgconn.send_prepare(name, statement.sql.encode()))
+            self._prepared.add(statement.name)
+        formats = [_BINARY] * len(values)
+        result = await self._exchange(lambda: pgconn.send_query_prepared(name, values, formats, _BINARY))
+        self._rows.set_pgresult(result)
+        return self._rows.load_rows(0, result.ntuples, tuple)
+
+    async def _exchange(self, send: Callable[[], None]) -> Any:
+        try:
+            send()
+            while self._pgconn.flush():
+                await self._writable()
+            result = None
+            while True:
+                while self._pgconn.is_busy():
+                    await self._readable()
+                found = self._pgconn.get_result()
+                if found is None:
+                    break
+                result = found
+        except BaseException:
+            # Half a conversation: whatever comes next on this connection belongs to nobody.
+            self._forget_socket()
+            self._pgconn.finish()
+            raise
+        if result is None or result.status not in _GOOD:
+            raise psycopg.errors.error_from_result(result) if result else psycopg.OperationalError("no answer")
+        return result
+
+    async def _readable(self) -> None:
+        self._waiter = self._loop.create_future()
+        await self._waiter
+        self._waiter = None
+        self._pgconn.consume_input()
+
+    async def _writable(self) -> None:
+        ready = self._loop.create_future()
+        self._loop.add_writer(self._socket, _finish, ready)
+        try:
+            await ready
+        finally:
+            self._loop.remove_writer(self._socket)
+        self._pgconn.consume_input()  # a server that waits for us to read would not read either
+
+    def _on_readable(self) -> None:
+        waiter = self._waiter
+        if waiter is not None and not waiter.done():
+            waiter.set_result(None)
+        elif waiter is None:
+            # Nobody asked: the server says goodbye, or something is wrong. The next statement would notice too late.
+            self._check_idle()
+
+    def _check_idle(self) -> None:
+        try:
+            self._pgconn.consume_input()
+        except psycopg.OperationalError:
+            self._forget_socket()
+            self._pgconn.finish()
+
+    def _forget_socket(self) -> None:
+        self._loop.remove_reader(self._socket)
+
+
+def _finish(future: asyncio.Future[None]) -> None:
+    if not future.done():
+        future.set_result(None)

@@ -1,0 +1,107 @@
+"""What goes back over the wire, byte for byte as the web's own door says it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Final
+
+import msgspec
+from csp.middleware import CSPMiddleware
+from django.http import HttpRequest, HttpResponse
+from django.middleware.clickjacking import XFrameOptionsMiddleware
+from django.middleware.security import SecurityMiddleware
+
+from byok_portal.boundary import problems
+from keys.canaries import PROCESS_HEADER, name_process
+
+if TYPE_CHECKING:
+    from collections.abc import Iterable
+    from uuid import UUID
+
+    from byok_portal.errors import PortalError
+
+    Headers = list[tuple[bytes, bytes]]
+
+JSON: Final = b"application/json"
+PROBLEM: Final = problems.CONTENT_TYPE.encode()
+UNAUTHENTICATED: Final = 401
+_encode = msgspec.json.Encoder().encode
+# As DRF: JSON for a script element too.
+_SEPARATORS: Final = (("\u2028".encode(), b"\\u2028"), ("\u2029".encode(), b"\\u2029"))
+
+
+@dataclass(frozen=True, slots=True)
+class Reply:
+    """A whole answer."""
+
+    status: int
+    headers: Headers
+    body: bytes
+
+
+class _Secure(HttpRequest):
+    """A request that came over TLS: the headers of one that did not are a redirect, which the web answers."""
+
+    def _get_scheme(self) -> str:
+        return "https"
+
+
+def fixed_headers() -> Headers:
+    """The headers that Django's middleware gives to every answer, with the settings of this process."""
+    request = _Secure()
+    response: Any = HttpResponse()
+    for middleware in (XFrameOptionsMiddleware, CSPMiddleware, SecurityMiddleware):
+        # Only what it does to an answer: asked as a whole, one would redirect.
+        response = middleware(HttpResponse).process_response(request, response)
+    del response["Content-Type"]
+    return [(name.lower().encode(), value.encode()) for name, value in response.items()]
+
+
+class Writer:
+    """Builds replies; made once, when the settings are known."""
+
+    def __init__(self) -> None:
+        self._fixed = [*fixed_headers(), (b"cache-control", b"no-store"), (b"allow", b"POST, OPTIONS")]
+        self._process = (PROCESS_HEADER.lower().encode(), name_process().encode())
+
+    def document(
+        self,
+        status: int,
+        body: dict[str, Any],
+        *,
+        request_id: UUID,
+        kind: bytes = JSON,
+        audit_id: UUID | None = None,
+        more: Iterable[tuple[str, str]] = (),
+    ) -> Reply:
+        """A JSON body with its receipt."""
+        data = _encode(body)
+        for separator, escaped in _SEPARATORS:
+            if separator in data:
+                data = data.replace(separator, escaped)
+        identifier = str(request_id).encode()
+        headers = [
+            (b"content-type", kind),
+            (b"content-length", str(len(data)).encode()),
+            (b"x-request-id", identifier),
+            *self._fixed,
+        ]
+        if audit_id is not None:
+            headers.append((b"audit-id", identifier if audit_id == request_id else str(audit_id).encode()))
+        headers += [(name.lower().encode(), value.encode()) for name, value in more]
+        return Reply(status, headers, data)
+
+    def problem(self, error: PortalError, *, request_id: UUID, audit_id: UUID | None = None) -> Reply:
+        """An error as the API tells it. A refused token names no key, so the process names itself (drills count)."""
+        body = problems.document(error, instance=str(request_id))
+        reply = self.document(
+            error.status,
+            body,
+            request_id=request_id,
+            kind=PROBLEM,
+            audit_id=audit_id,
+            more=problems.headers_of(error),
+        )
+        if error.status == UNAUTHENTICATED:
+            reply.headers.append(self._process)
+        return reply

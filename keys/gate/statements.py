@@ -1,0 +1,128 @@
+"""What the gate says to the database: one read and one write per batch, and one more where rates are counted.
+
+Batches span tenants, so each statement names the tenant of each row itself (decision 0016).
+"""
+
+from __future__ import annotations
+
+from typing import Final
+
+from keys import context
+from keys.gate.links import Statement
+
+_FIRST: Final = (
+    "n",
+    "tenant_id",
+    "tenant_slug",
+    "token_id",
+    "token_scopes",
+    "token_live",
+    "consumer_slug",
+    "audit_key",
+    "provider_digest",
+    "provider_document",
+    "endpoint",
+    "parameters",
+    "allow_private",
+    "material",
+)
+
+_MATCH: Final = (
+    "y.id = coalesce(a.key_id, (SELECT s.id FROM keys_key s WHERE s.tenant_id = t.id AND s.slug = a.key_slug))"
+)
+CONTEXTS: Final = Statement(
+    "gate_contexts",
+    f"""
+SELECT a.n, t.id AS tenant_id, t.slug AS tenant_slug, k.id AS token_id, k.scopes AS token_scopes,
+       (c.state = 'active' AND k.revoked_at IS NULL AND k.expires_at > clock_timestamp()) AS token_live,
+       c.slug AS consumer_slug,
+       (SELECT ARRAY[int4send(e.version), convert_to(e.wrapper, 'UTF8'), convert_to(e.kek_ref, 'UTF8'), e.wrapped,
+                     e.kcv]
+          FROM audit_datakey e WHERE e.tenant_id = t.id) AS audit_key,
+       pr.digest AS provider_digest,
+       CASE WHEN pr.digest <> ALL ($7::text[]) AND (a.broker OR NOT a.scope = ANY (y.scopes))
+            THEN pr.document::text END AS provider_document,
+       CASE WHEN a.broker THEN y.endpoint END AS endpoint, CASE WHEN a.broker THEN y.parameters END AS parameters,
+       pr.allow_private_networks AS allow_private,
+       CASE WHEN a.opens THEN ARRAY(
+         SELECT ARRAY[int4send(v.number), m.blob, int4send(d.version), convert_to(d.wrapper, 'UTF8'),
+                      convert_to(d.kek_ref, 'UTF8'), d.wrapped, d.kcv, convert_to(d.state, 'UTF8')]
+           FROM keys_keyversion v
+           JOIN keys_material m ON m.tenant_id = v.tenant_id AND m.version_id = v.id
+           JOIN keys_tenantkey d ON d.tenant_id = v.tenant_id AND d.purpose = 'secret' AND d.version = v.dek_version
+          WHERE v.tenant_id = y.tenant_id AND v.key_id = y.id AND (v.state = 'active' OR v.number = a.version)
+       ) END AS material, {context.COLUMNS}
+  FROM unnest($1::bytea[], $2::uuid[], $3::text[], $4::text[], $5::bool[], $6::bool[], $8::int4[]) WITH ORDINALITY
+       AS a(digest, key_id, key_slug, scope, opens, broker, version, n)
+  JOIN tenants_consumertoken k ON k.digest = a.digest
+  JOIN tenants_tenant t ON t.id = k.tenant_id {context.JOINS.format(match=_MATCH)}
+  LEFT JOIN keys_provider pr ON pr.id = y.provider_id
+""",  # noqa: S608  # constants
+)
+
+CONTEXT_NAMES: Final = (
+    *_FIRST,
+    "tenant_state",
+    "consumer_id",
+    "consumer_environment",
+    "consumer_live",
+    "key_id",
+    "key_name",
+    "key_state",
+    "environment",
+    "custody",
+    "scopes",
+    "ends_on",
+    "suspends_at",
+    "provider_id",
+    "is_canary",
+    "clock_behind",
+    "grant_id",
+    "grant_state",
+    "grant_scopes",
+    "deliveries",
+    "networks",
+    "window",
+    "rate_per_minute",
+    "starts_at",
+    "expires_at",
+    "versions",
+)
+"""The columns in their order: by name costs a look at the result for each batch."""
+
+# The audit data key may be shredded since it was read: then the record has no personal data beside it.
+RECORD: Final = Statement(
+    "gate_record",
+    """
+WITH given AS MATERIALIZED (
+  SELECT * FROM unnest($1::uuid[], $2::uuid[], $3::text[], $4::bytea[], $5::int4[], $6::bytea[]) WITH ORDINALITY
+         AS g(event_id, tenant_id, body, sealed, version, kcv, n)
+), private AS (
+  INSERT INTO audit_private (event_id, tenant_id, sealed)
+  SELECT g.event_id, g.tenant_id, g.sealed FROM given g
+   WHERE g.sealed IS NOT NULL AND EXISTS (
+     SELECT FROM audit_datakey d WHERE d.tenant_id = g.tenant_id AND d.version = g.version AND d.kcv = g.kcv
+        AND d.wrapped IS NOT NULL)
+)
+INSERT INTO audit_inbox (event_id, tenant_id, body) SELECT event_id, tenant_id, body FROM given ORDER BY n
+""",
+)
+
+COUNT: Final = Statement(
+    "gate_count",
+    """
+INSERT INTO keys_ratewindow (id, tenant_id, grant_id, minute, uses, created_at)
+SELECT id, tenant_id, grant_id, to_timestamp($5::float8), uses, now()
+  FROM unnest($1::uuid[], $2::uuid[], $3::uuid[], $4::int4[]) AS a(id, tenant_id, grant_id, uses) ORDER BY grant_id
+ON CONFLICT (tenant_id, grant_id, minute) DO UPDATE SET uses = keys_ratewindow.uses + excluded.uses
+RETURNING grant_id, uses
+""",
+)
+
+FORGET: Final = Statement(
+    "gate_forget",
+    """
+DELETE FROM keys_ratewindow w USING unnest($1::uuid[], $2::uuid[]) AS a(tenant_id, grant_id)
+ WHERE w.tenant_id = a.tenant_id AND w.grant_id = a.grant_id AND w.minute < to_timestamp($3::float8)
+""",
+)

@@ -1,0 +1,45 @@
+"""`manage.py gate`: the data plane, one process per call. Its DATABASE_URL is that of the login byok_gate."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import uvicorn
+from django.core.management.base import BaseCommand, CommandParser
+from prometheus_client import start_http_server
+
+from keys.gate.app import Gate
+
+
+class Command(BaseCommand):
+    """Serves until told to stop; what is under way is answered first."""
+
+    help = "Answer uses of keys, and pass everything else on to the web processes."
+    requires_system_checks: list[str] = []  # Django's attribute
+
+    def add_arguments(self, parser: CommandParser) -> None:
+        parser.add_argument("--host", default="127.0.0.1")
+        parser.add_argument("--port", type=int, default=8000)
+        parser.add_argument("--web", default="", help="Origin of the web processes, such as http://127.0.0.1:8001.")
+        parser.add_argument("--metrics-port", type=int, default=0, help="Prometheus metrics on this port of loopback.")
+        parser.add_argument("--reuse-port", action="store_true", help="Several gates of one host share the port.")
+
+    def handle(self, *_args: Any, **options: Any) -> None:
+        if options["metrics_port"]:
+            start_http_server(options["metrics_port"], addr="127.0.0.1")
+        config = uvicorn.Config(
+            Gate(web=options["web"]),
+            host=options["host"],
+            port=options["port"],
+            loop="uvloop",
+            http="httptools",
+            lifespan="on",
+            log_config=None,
+            access_log=False,
+            server_header=False,
+            proxy_headers=False,
+            timeout_graceful_shutdown=30,
+            backlog=4096,
+        )
+        server = uvicorn.Server(config)
+        server.run()
