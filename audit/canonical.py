@@ -8,6 +8,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any, Final, Never
 
+import msgspec
+
 from byok_portal.errors import IntegrityError, InvalidInput
 
 if TYPE_CHECKING:
@@ -23,6 +25,11 @@ def canonicalise(document: Mapping[str, Any], *, depth_max: int = DEPTH_MAX) -> 
     """Return the one byte string of a document, a dict. Raises InvalidInput for whatever is outside it."""
     if not isinstance(document, dict):
         raise _outside("a document is an object")
+    if _is_plain(document):
+        data = _encode_plain(document)
+        # Nothing was escaped, so no text holds what the profile leaves out, or has a second spelling.
+        if data.isascii() and b"\\" not in data:
+            return data
     _check_value(document, depth=depth_max)
     # Inside the profile this equals RFC 8785: ASCII keys sort alike by code point and by UTF-16 unit.
     return _encode(document).encode("utf-8")
@@ -47,6 +54,21 @@ def parse_canonical(data: bytes, *, depth_max: int = DEPTH_MAX) -> JsonObject:
         message = "the bytes are JSON, but not in canonical form"
         raise IntegrityError(message)
     return document  # type: ignore[no-any-return]  # canonicalise refused all but an object
+
+
+def _is_plain(document: dict[Any, Any], depth: int = 2) -> bool:
+    """Whether it holds nothing but the simplest: nearly every event, at a fifth of the cost."""
+    for key, value in document.items():
+        kind = type(value)
+        if type(key) is not str:
+            return False
+        if kind is str or kind is bool or value is None:
+            continue
+        if kind is int and -_INTEGER_LIMIT < value < _INTEGER_LIMIT:
+            continue
+        if kind is not dict or not depth or not _is_plain(value, depth - 1):
+            return False
+    return True
 
 
 def _check_value(value: object, *, depth: int) -> None:
@@ -98,6 +120,7 @@ def _integer(digits: str) -> int:
     return value
 
 
+_encode_plain = msgspec.json.Encoder(order="deterministic").encode
 _decode = json.JSONDecoder(parse_float=_refuse_number, parse_constant=_refuse_number, parse_int=_integer).decode
 # A key that is there twice is written once, and so is seen by the comparison.
 _encode = json.JSONEncoder(sort_keys=True, separators=(",", ":"), ensure_ascii=False, allow_nan=False).encode

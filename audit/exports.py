@@ -46,7 +46,7 @@ SELECT tseq, idx FROM audit_entry WHERE tenant_id = %s AND idx < %s ORDER BY tse
 # and no LIMIT: numbers have no gaps, and for a tenant that statistics do not know yet the planner would read all that
 # is left for each batch.
 _LINES: Final = r"""
-SELECT max(tseq), convert_to(string_agg(leaf, E'\n') || E'\n', 'UTF8') FROM (
+SELECT max(tseq), string_agg(leaf, E'\n') FROM (
   SELECT tseq, leaf FROM audit_entry WHERE tenant_id = %b AND tseq > %b AND tseq <= %b ORDER BY tseq
 ) batch
 """
@@ -127,6 +127,7 @@ def stream(export: Export, alias: str = binding.DEFAULT) -> Iterator[bytes]:
         with archive.open(info, "w", force_zip64=True) as member:
             for lines in _batches(export, alias):
                 member.write(lines)
+                member.write(b"\n")
                 if sink.size >= CHUNK:
                     yield sink.take()
         for name, text in export.members.items():
@@ -151,7 +152,7 @@ def _batches(export: Export, alias: str) -> Iterator[bytes]:
 
 
 def _read_batch(export: Export, alias: str, last: int) -> tuple[int, bytes]:
-    """(number of its last entry, lines) of the batch after `last`. Raises Conflict when retention took part of it."""
+    """(number of its last entry, lines without the last line break) of the batch after `last`. Raises Conflict when retention took part of it."""
     with (
         binding.use_alias(alias),
         binding.bind_tenant(export.tenant_id),
@@ -159,15 +160,17 @@ def _read_batch(export: Export, alias: str, last: int) -> tuple[int, bytes]:
         bulk_cursor(alias) as cursor,
     ):
         cursor.execute(_LINES, [export.tenant_id, last, min(last + BATCH, export.last)], binary=True)
-        newest, lines = cursor.fetchone() or (None, b"")
+        assert cursor.pgresult is not None  # noqa: S101  # it was executed
+        # As the bytes that came: they go out as they are, and need not be text in between.
+        newest, lines = (cursor.pgresult.get_value(0, column) for column in (0, 1))
         pruned = selectors.find_pruned_head()
     if pruned is not None and pruned.tseq > last:
         message = "Retention removed entries of this export while it was made: export again."
         raise Conflict(message, code="entries_pruned")
-    if newest is None:
+    if newest is None or lines is None:
         message = "entries of this tenant are missing from the log"
         raise IntegrityError(message, code="entries_missing")
-    return newest, lines
+    return int.from_bytes(newest, "big"), lines
 
 
 def _before(pruned: PrunedHead, checkpoint: Checkpoint) -> str:

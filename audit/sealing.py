@@ -51,22 +51,24 @@ class Detail:
 
     salt: bytes
     data: dict[str, Any]
+    text: bytes = b""
+    """The data, canonical; made once."""
 
     @classmethod
     def of(cls, data: dict[str, Any]) -> Detail:
         """With a fresh salt."""
-        return cls(secrets.token_bytes(SALT_BYTES), data)
+        return cls(secrets.token_bytes(SALT_BYTES), data, canonicalise(data))
 
     @property
     def commitment(self) -> str:
         """SHA-256(domain, salt, canonical data) as base64: hides the data, and cannot be opened to other data."""
-        digest = hashlib.sha256(PRIVATE_DOMAIN + self.salt + canonicalise(self.data)).digest()
+        digest = hashlib.sha256(PRIVATE_DOMAIN + self.stored).digest()
         return base64.b64encode(digest).decode("ascii")
 
     @property
     def stored(self) -> bytes:
         """What is sealed: the salt, then the canonical data."""
-        return self.salt + canonicalise(self.data)
+        return self.salt + (self.text or canonicalise(self.data))
 
 
 _sealer: list[Sealer] = []

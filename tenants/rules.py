@@ -27,7 +27,8 @@ def require_text(value: object, *, field: str, maximum: int, required: bool = Tr
     if not isinstance(value, str):
         raise InvalidInput(f"{label(field)} must be text.", code="not_text", field=field)
     text = value.strip()
-    if any(unicodedata.category(character) in {"Cc", "Cs"} for character in text):
+    # What is printable holds neither, and nearly every text is.
+    if not text.isprintable() and any(unicodedata.category(character) in {"Cc", "Cs"} for character in text):
         raise InvalidInput(
             f"{label(field)} must not contain control characters.", code="control_characters", field=field
         )

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from http import HTTPStatus
 from importlib.util import find_spec
 from pathlib import Path
-from typing import Any, Final
+from typing import TYPE_CHECKING, Any, Final
 
 import urllib3
 
@@ -21,6 +21,9 @@ from byok_portal.errors import Unavailable
 from byok_portal.quickstart import daemons
 from byok_portal.quickstart.openbao_admin import BaoAdmin
 from byok_portal.quickstart.state import locked, prepare_folder, write_private
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping
 
 _SHUTDOWN: Final = ((signal.SIGTERM, 10.0), (signal.SIGKILL, 5.0))
 _START_SECONDS: Final = 30.0
@@ -36,9 +39,11 @@ class _Keys:
 class BaoServer:
     """One OpenBao server in `folder`, initialised and unsealed by `start()`; `inmem` forgets at a stop."""
 
-    def __init__(self, folder: Path, *, inmem: bool = False) -> None:
+    def __init__(self, folder: Path, *, inmem: bool = False, environment: Mapping[str, str] | None = None) -> None:
+        """`environment`: more variables for the server, such as Go's."""
         self.folder = folder.resolve()
         self.inmem = inmem
+        self.environment = dict(environment or {})
 
     @property
     def address(self) -> str:
@@ -124,7 +129,7 @@ class BaoServer:
         pid = daemons.launch(
             [str(_find_program()), "server", self._config_argument],
             log=self.folder / "openbao.log",
-            env=daemons.clean_environment() | {"HOME": str(self.folder)},
+            env=daemons.clean_environment() | {"HOME": str(self.folder)} | self.environment,
         )
         write_private(self.folder / "pid", str(pid))
         return pid

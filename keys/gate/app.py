@@ -14,21 +14,32 @@ from byok_portal.boundary import binding
 from byok_portal.boundary.identifiers import new_id
 from byok_portal.boundary.requests import address_behind
 from byok_portal.errors import PortalError
+from keys.facts import UseRequest
 from keys.gate import asking, metrics
 from keys.gate.batches import Batcher
+from keys.gate.brokering import BrokenCallError, Broker, Outgoing
 from keys.gate.judging import Judge, Permit
-from keys.gate.lanes import Database, UseLane
+from keys.gate.lanes import Database, RecordLane, UseLane
 from keys.gate.relay import Relay
+from keys.gate.remembering import FactsMemory
 from keys.gate.replies import Reply, Writer
+from keys.states import Delivery
+from tenants.rules import require_text
 
 if TYPE_CHECKING:
+    from collections.abc import Mapping
+    from uuid import UUID
+
     from keys.gate.judging import Answer
+    from keys.gate.records import Record
     from keys.gate.relay import Receive, Scope, Send
 
 LANES: Final = 2
 """Batches at the database at once: while one is flushed to disk, the next is read."""
 log = structlog.get_logger("byok.gate")
 _JSON: Final = b"application/json"
+_CALLS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
+_FAILED: Final = PortalError("The portal failed to answer. The request id names this failure in its log.")
 
 
 class Gate:
@@ -44,16 +55,24 @@ class Gate:
         self._writer = Writer()
         parameters = _parameters()
         self._databases = [Database(parameters) for _ in range(LANES)]
-        judge = Judge(self._writer)
+        judge, facts = Judge(self._writer), FactsMemory()
         self._uses: Batcher[asking.Asked, Answer] = Batcher(
-            [UseLane(each, judge) for each in self._databases], observe=metrics.BATCH.observe
+            [UseLane(each, judge, facts) for each in self._databases], observe=metrics.BATCH.observe
         )
+        self._record_database = Database(parameters)
+        self._databases.append(self._record_database)
+        self._records: Batcher[Record, None] = Batcher(
+            [RecordLane(self._record_database)], observe=metrics.BATCH.observe
+        )
+        self._broker = Broker(self._records.submit)
         metrics.WAITING.set_function(lambda: self._uses.waiting)
         self._relay = Relay(self._web)
 
     async def stop(self) -> None:
         """Answer what is under way, then leave."""
         await self._uses.drain()
+        await self._records.drain()
+        self._broker.close()
         await self._relay.close()
         for database in self._databases:
             await database.close()
@@ -78,35 +97,37 @@ class Gate:
         reply: Reply | None = None
         try:
             place = asking.find_use(scope["path"]) if scope["method"] == "POST" else None
+            brokered = asking.find_proxy(scope["path"]) if place is None and scope["method"] in _CALLS else None
             if place is not None and not scope["query_string"]:
                 read, more = await _read(receive)
                 answer = None if more else await self._use(scope, place, read)
                 if isinstance(answer, Reply):
                     route, reply = "use", answer
+            elif brokered is not None and await self._proxy(scope, brokered, receive, send):
+                metrics.observe("proxy", time.perf_counter() - started)
+                return
             if reply is None:
                 metrics.PASSED.inc()
                 await self._relay.serve(scope, receive, send, read=read, more=more)
         except PortalError as error:
             reply = self._writer.problem(error, request_id=new_id())
+        except BrokenCallError:
+            raise
         except Exception as error:  # the type and the stack, never the text: it may quote what the caller sent
             log.exception("unhandled", error=type(error).__name__)
-            failed = PortalError("The portal failed to answer. The request id names this failure in its log.")
-            reply = self._writer.problem(failed, request_id=new_id())
+            reply = self._writer.problem(_FAILED, request_id=new_id())
         if reply is not None:
-            await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
-            await send({"type": "http.response.body", "body": reply.body})
-            metrics.ANSWERS.labels(route, reply.status).inc()
-        metrics.SECONDS.labels(route).observe(time.perf_counter() - started)
+            await _send(send, reply)
+            metrics.count_answer(route, reply.status)
+        metrics.observe(route, time.perf_counter() - started)
 
     async def _use(self, scope: Scope, place: asking.Place, body: bytes) -> Answer | None:
         """The answer to one use; None when the web shall give it."""
         headers = dict(scope["headers"])
-        if not self._is_plain(scope, headers):
+        if not (_is_json(headers) and self._is_plain(scope, headers)):
             return None
         request_id = new_id()
-        forwarded = headers.get(b"x-forwarded-for", b"").decode("latin-1")
-        address = address_behind(forwarded, (scope["client"] or ("",))[0])
-        use = asking.find_body(body, address)
+        use = asking.find_body(body, _address(scope, headers))
         if use is None:
             return None
         try:
@@ -122,12 +143,77 @@ class Gate:
             return self._writer.problem(error, request_id=request_id)
         return answer if isinstance(answer, Reply | Permit) else None
 
-    def _is_plain(self, scope: Scope, headers: dict[bytes, bytes]) -> bool:
-        """Whether nothing about the request wants more than the gate knows: a body of JSON, for a host of ours."""
-        kind = headers.get(b"content-type", b"").split(b";")[0].strip()
-        accept = headers.get(b"accept", b"*/*")
-        if kind != _JSON or not (accept == b"*/*" or b"application/json" in accept or b"*/*" in accept):
+    async def _proxy(self, scope: Scope, brokered: tuple[asking.Place, str], receive: Receive, send: Send) -> bool:
+        """Decide a call, make it and answer; False when the web shall."""
+        headers = dict(scope["headers"])
+        if b"%" in scope["raw_path"] or not self._is_plain(scope, headers):
             return False
+        request_id = new_id()
+        asked = self._asked_call(scope, headers, brokered, request_id)
+        if asked is None:
+            return False
+        try:
+            answer = await self._uses.submit(asked)
+        except PortalError as error:
+            answer = self._writer.problem(error, request_id=request_id)
+        if isinstance(answer, Permit):
+            await self._broker_call(asked, answer, scope, receive, send)
+        elif isinstance(answer, Reply):
+            metrics.count_answer("proxy", answer.status)
+            await _send(send, answer)
+        else:
+            return False
+        return True
+
+    def _asked_call(
+        self, scope: Scope, headers: dict[bytes, bytes], brokered: tuple[asking.Place, str], request_id: UUID
+    ) -> asking.Asked | None:
+        place, path = brokered
+        try:
+            purpose = require_text(
+                headers.get(b"byok-purpose", b"").decode("latin-1"), field="Byok-Purpose", maximum=200
+            )
+            digest = asking.digest_of(headers.get(b"authorization", b"").decode("latin-1"))
+        except PortalError:
+            return None  # the web says what is wrong, in its order
+        use = UseRequest(
+            scope=None,
+            purpose=purpose,
+            environment=None,
+            delivery=Delivery.BROKER,
+            address=_address(scope, headers) or None,
+        )
+        call = asking.Call(scope["method"], path, scope["query_string"].decode("latin-1"))
+        agent = headers.get(b"user-agent", b"").decode("latin-1")[:200]
+        return asking.Asked(place, digest, use, request_id, agent, call)
+
+    async def _broker_call(
+        self, asked: asking.Asked, permit: Permit, scope: Scope, receive: Receive, send: Send
+    ) -> None:
+        async def begin(status: int, headers: Mapping[str, str], length: int | None) -> None:
+            metrics.count_answer("proxy", status)
+            ours = self._writer.brokered(headers, request_id=asked.request_id, audit_id=permit.audit_id, length=length)
+            await send({"type": "http.response.start", "status": status, "headers": ours})
+
+        async def write(data: bytes, more: bool) -> None:  # noqa: FBT001  # ASGI's own word
+            await send({"type": "http.response.body", "body": data, "more_body": more})
+
+        given = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
+        try:
+            assert asked.call is not None  # noqa: S101  # it was permitted
+            await self._broker.make(permit, asked.call, given, receive, Outgoing(begin, write))
+        except BrokenCallError as broken:
+            if broken.begun:
+                raise  # the server cuts the connection: nobody may take half an answer for a whole one
+            error = broken.cause if isinstance(broken.cause, PortalError) else _FAILED
+            if error is _FAILED:
+                log.exception("unhandled", error=type(broken.cause).__name__)
+            reply = self._writer.problem(error, request_id=asked.request_id, audit_id=broken.audit_id)
+            metrics.count_answer("proxy", reply.status)
+            await _send(send, reply)
+
+    def _is_plain(self, scope: Scope, headers: dict[bytes, bytes]) -> bool:
+        """Whether nothing about the request wants more than the gate knows: each header once, a host of ours."""
         if len(headers) != len(scope["headers"]):
             return False  # a header that came twice
         if self._redirects and headers.get(b"x-forwarded-proto") != b"https":
@@ -143,6 +229,23 @@ class Gate:
             return False
         self._hosts.add(host)  # few: only those that are allowed
         return True
+
+
+async def _send(send: Send, reply: Reply) -> None:
+    await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
+    await send({"type": "http.response.body", "body": reply.body})
+
+
+def _address(scope: Scope, headers: dict[bytes, bytes]) -> str:
+    forwarded = headers.get(b"x-forwarded-for", b"").decode("latin-1")
+    return address_behind(forwarded, (scope["client"] or ("",))[0])
+
+
+def _is_json(headers: dict[bytes, bytes]) -> bool:
+    """Whether a body of JSON came, and one may go back."""
+    kind = headers.get(b"content-type", b"").split(b";")[0].strip()
+    accept = headers.get(b"accept", b"*/*")
+    return kind == _JSON and (b"*/*" in accept or _JSON in accept)
 
 
 async def _read(receive: Receive) -> tuple[bytes, bool]:

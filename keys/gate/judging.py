@@ -11,19 +11,18 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from audit.models import DataKey as AuditDataKey
 from audit.models import Outcome
-from audit.services.recording import Event, Target, compose
-from byok_portal.boundary import actors, binding
+from audit.services.recording import Event, Target
+from byok_portal.boundary import actors
 from byok_portal.boundary.actors import Once, Origin
 from byok_portal.boundary.identifiers import parse_id
 from byok_portal.boundary.permissions import Permission
 from byok_portal.errors import Forbidden, NotFound, PortalError, Unauthenticated, Unavailable
 from keys import context, use_answers
 from keys.decision import Code, Decision, RateFacts, decide
+from keys.gate.records import Record, record_of, unwrap_audit_key
 from keys.gate.replies import PROBLEM, Reply, Writer
 from keys.services import custody
-from keys.services.audit_seal import seal_under
 from keys.services.catalogue import parse_document
 from keys.services.uses import lease_end
 from keys.states import Delivery
@@ -32,13 +31,12 @@ from keys.use_events import choose_scope, describe, find_word, offered_word, pri
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from audit.sealing import Detail, SealedDetail
     from byok_portal.boundary.secrets import Secret
     from keys.catalogue import ProviderEntry
     from keys.facts import UseRequest
     from keys.gate.asking import Asked
+    from keys.gate.remembering import Facts
 
-_NUMBER: Final = 4
 _MINUTE: Final = timedelta(minutes=1)
 _PERMITTED: Final = Permission.KEY_USE
 
@@ -48,16 +46,6 @@ class PassOn:
 
 
 PASS_ON: Final = PassOn()
-
-
-@dataclass(frozen=True, slots=True)
-class Record:
-    """One event for the inbox, with its sealed personal data if there is a key to seal it under."""
-
-    event_id: UUID
-    tenant_id: UUID
-    body: str
-    sealed: SealedDetail | None
 
 
 @dataclass(frozen=True, slots=True)
@@ -105,7 +93,7 @@ class Judge:
         self._writer = writer
         self._entries: dict[str, ProviderEntry] = {}
         self._unwrap = functools.lru_cache(maxsize=4096)(custody.unwrap_of)
-        self._audit_key = functools.lru_cache(maxsize=4096)(_unwrap_audit_key)
+        self._audit_key = functools.lru_cache(maxsize=4096)(unwrap_audit_key)
 
     @property
     def known_entries(self) -> list[str]:
@@ -113,21 +101,20 @@ class Judge:
         return list(self._entries)
 
     def open_case(
-        self, asked: Asked, row: dict[str, Any] | None, now: datetime
+        self, asked: Asked, facts: Facts | None, now: datetime
     ) -> Case | tuple[Reply, Record | None] | PassOn:
         """Who asks, and the first decision; an answer where it is clear before one."""
-        if row is None or not row["token_live"]:
+        if facts is None or not facts.row["token_live"]:
             return self._refused(asked, Unauthenticated("The token is not known, has expired or was revoked."))
-        reference = asked.place.tenant
+        row, loaded, reference = facts.row, facts.loaded, asked.place.tenant
         if reference != row["tenant_slug"] and parse_id(reference) != row["tenant_id"]:
             return self._refused(asked, NotFound())
         # Alarms, the tenant's first event and a policy that no clock knows yet need more rights than the gate has.
-        if row["is_canary"] or row["clock_behind"] or row["audit_key"] is None:
+        if loaded is None or row["audit_key"] is None:
             return PASS_ON
         actor = _actor_of(asked, row)
         if _PERMITTED not in actor.permissions:
             return self._forbid(asked, row, actor)
-        loaded = context.loaded(row)
         request = asked.use if asked.call is None else self._brokered(asked, row, loaded)
         return Case(asked, row, actor, loaded, request, decide(loaded.context, request, now))
 
@@ -262,25 +249,6 @@ class Judge:
         return self._writer.problem(error, request_id=asked.request_id, audit_id=record.event_id), record
 
 
-def record_of(
-    actor: actors.Actor,
-    event: Event,
-    outcome: Outcome,
-    private: dict[str, Any],
-    tenant_id: UUID,
-    key: custody.AuditKey | None,
-) -> Record:
-    """An event of the tenant, its personal data sealed under the key."""
-    event_id, body, detail = compose(actor, event, outcome, private)
-    return Record(event_id, tenant_id, body, _seal(detail, key, tenant_id=tenant_id, event_id=event_id))
-
-
-def _seal(detail: Detail, key: custody.AuditKey | None, *, tenant_id: UUID, event_id: UUID) -> SealedDetail | None:
-    if key is None:
-        return None
-    return seal_under(key, detail.stored, tenant_id=tenant_id, event_id=event_id)
-
-
 def _actor_of(asked: Asked, row: dict[str, Any]) -> actors.Actor:
     origin = Origin(
         address=asked.use.address or "",
@@ -300,21 +268,6 @@ def _actor_of(asked: Asked, row: dict[str, Any]) -> actors.Actor:
 @functools.lru_cache(maxsize=1024)
 def _permissions(scopes: tuple[str, ...]) -> frozenset[Permission]:
     return frozenset(Permission(scope) for scope in scopes)
-
-
-def _unwrap_audit_key(
-    tenant_id: UUID, version: int, wrapper: bytes, kek_ref: bytes, wrapped: bytes, kcv: bytes
-) -> custody.AuditKey:
-    row = AuditDataKey(
-        tenant_id=tenant_id,
-        version=version,
-        wrapper=wrapper.decode(),
-        kek_ref=kek_ref.decode(),
-        wrapped=wrapped,
-        kcv=kcv,
-    )
-    with binding.bind_tenant(tenant_id):
-        return custody.unwrap_audit_key(row)
 
 
 def clock() -> datetime:

@@ -11,9 +11,9 @@ import psycopg
 from byok_portal.boundary.identifiers import new_id
 from byok_portal.errors import PortalError, Unavailable
 from keys.gate import arrays
-from keys.gate.judging import PASS_ON, Answer, Case, Judge, PassOn, Record, clock
+from keys.gate.judging import PASS_ON, Answer, Case, Judge, PassOn, clock
 from keys.gate.links import Link
-from keys.gate.statements import CONTEXT_NAMES, CONTEXTS, COUNT, FORGET, RECORD
+from keys.gate.statements import CONTEXTS, COUNT, FORGET, RECORD
 from keys.states import Delivery
 
 if TYPE_CHECKING:
@@ -21,6 +21,8 @@ if TYPE_CHECKING:
     from datetime import datetime
 
     from keys.gate.asking import Asked
+    from keys.gate.records import Record
+    from keys.gate.remembering import FactsMemory
 
 _KEPT: Final = timedelta(minutes=2)
 
@@ -50,8 +52,9 @@ class Database:
 class UseLane:
     """One batch at a time on one link."""
 
-    def __init__(self, database: Database, judge: Judge) -> None:
+    def __init__(self, database: Database, judge: Judge, facts: FactsMemory) -> None:
         self._database = database
+        self._facts = facts
         self._judge = judge
 
     async def work(self, items: Sequence[Asked]) -> Sequence[Answer | Exception]:
@@ -75,15 +78,14 @@ class UseLane:
 
     async def _work(self, link: Link, items: Sequence[Asked]) -> Sequence[Answer | Exception]:
         rows = await link.run(CONTEXTS, _asked(items, self._judge.known_entries))
-        found = {row[0]: row for row in rows}
+        found = dict(self._facts.get(rows, place) for place in range(rows.count))
         now = clock()
         answers: list[Answer | Exception] = [PASS_ON] * len(items)
         records: list[Record] = []
         cases: list[tuple[int, Case]] = []
         for place, item in enumerate(items):
-            row = found.get(place + 1)
             try:
-                opened = self._judge.open_case(item, dict(zip(CONTEXT_NAMES, row, strict=True)) if row else None, now)
+                opened = self._judge.open_case(item, found.get(place + 1), now)
             except PortalError as error:
                 answers[place] = error
                 continue
@@ -121,7 +123,8 @@ class UseLane:
             arrays.integers(sizes),
             arrays.float8(minute.timestamp()),
         )
-        totals = dict(await link.run(COUNT, values))
+        counted = await link.run(COUNT, values)
+        totals = dict(counted.load(place) for place in range(counted.count))
         new: Counter[Any] = Counter()
         for (tenant, grant), queue in waiting.items():
             first = totals[grant] - len(queue) + 1
@@ -133,6 +136,22 @@ class UseLane:
             # A new minute. The last one stays: a late use may still count in it.
             old = arrays.float8((minute - _KEPT).timestamp())
             await link.run(FORGET, (arrays.uuids(t for t, _ in begun), arrays.uuids(g for _, g in begun), old))
+
+
+class RecordLane:
+    """Commits events that have their answers already, such as how a call ended."""
+
+    def __init__(self, database: Database) -> None:
+        self._database = database
+
+    async def work(self, items: Sequence[Record]) -> Sequence[Exception | None]:
+        """As `batches.Lane`."""
+        link = await self._database.get()
+        try:
+            await link.run(RECORD, recorded(items))
+        except psycopg.OperationalError:
+            raise _unreachable() from None
+        return [None] * len(items)
 
 
 def recorded(records: Sequence[Record]) -> tuple[bytes, ...]:

@@ -19,6 +19,8 @@ from psycopg.types.json import set_json_loads
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
 
+    from psycopg.pq.abc import PGresult
+
 _GOOD: Final = frozenset({ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK})
 _BINARY: Final = 1
 _UNKNOWN_STATEMENT: Final = "26000"
@@ -32,13 +34,36 @@ class Statement:
     sql: str
 
 
+class Rows:
+    """What a statement answered: as the bytes that came, and as Python values where those are needed."""
+
+    __slots__ = ("_load", "_result", "count")
+
+    def __init__(self, result: PGresult, load: Callable[[int], tuple[Any, ...]]) -> None:
+        self._result, self._load = result, load
+        self.count = result.ntuples
+
+    def raw(self, row: int, first: int = 0) -> tuple[bytes | None, ...]:
+        """The columns from `first` on, binary as they came: equal bytes are equal values."""
+        value = self._result.get_value
+        return tuple([value(row, column) for column in range(first, self._result.nfields)])
+
+    def raw_value(self, row: int, column: int) -> bytes:
+        """One value that is not null."""
+        return self._result.get_value(row, column) or b""
+
+    def load(self, row: int) -> tuple[Any, ...]:
+        """The row's values. Only until the link runs its next statement."""
+        return self._load(row)
+
+
 class Link:
     """Opened by `open`; anything that goes wrong below SQL closes it for good."""
 
     def __init__(self, connection: psycopg.AsyncConnection[Any]) -> None:
         self._connection = connection
         self._pgconn = connection.pgconn
-        self._rows = Transformer(connection)
+        self._loader = Transformer(connection)
         self._prepared: set[str] = set()
         self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] | None = None
@@ -62,7 +87,7 @@ class Link:
         self._forget_socket()
         await self._connection.close()
 
-    async def run(self, statement: Statement, values: Sequence[bytes | None]) -> list[tuple[Any, ...]]:
+    async def run(self, statement: Statement, values: Sequence[bytes | None]) -> Rows:
         """The rows. Raises psycopg.Error: after OperationalError the outcome is unknown and the link is closed."""
         try:
             return await self._run(statement, values)
@@ -71,7 +96,7 @@ class Link:
             self._prepared.discard(statement.name)
             return await self._run(statement, values)
 
-    async def _run(self, statement: Statement, values: Sequence[bytes | None]) -> list[tuple[Any, ...]]:
+    async def _run(self, statement: Statement, values: Sequence[bytes | None]) -> Rows:
         pgconn = self._pgconn
         name = statement.name.encode()
         if statement.name not in self._prepared:
@@ -79,8 +104,14 @@ class Link:
             self._prepared.add(statement.name)
         formats = [_BINARY] * len(values)
         result = await self._exchange(lambda: pgconn.send_query_prepared(name, values, formats, _BINARY))
-        self._rows.set_pgresult(result)
-        return self._rows.load_rows(0, result.ntuples, tuple)
+        self._loader.set_pgresult(result)
+        return Rows(result, self._load)
+
+    def _load(self, row: int) -> tuple[Any, ...]:
+        found: tuple[Any, ...] | None = self._loader.load_row(row, tuple)
+        if found is None:
+            raise IndexError(row)
+        return found
 
     async def _exchange(self, send: Callable[[], None]) -> Any:
         try:

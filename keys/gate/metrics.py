@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from typing import Final
 
 from prometheus_client import Counter, Gauge, Histogram
@@ -18,3 +19,23 @@ BATCH: Final = Histogram(
 )
 WAITING: Final = Gauge("byok_gate_waiting", "Uses that wait for a lane to the database.")
 PASSED: Final = Counter("byok_gate_passed_total", "Requests that the web answered.")
+
+
+@functools.lru_cache(maxsize=256)
+def _answers(route: str, status: int) -> Counter:
+    return ANSWERS.labels(route, status)
+
+
+@functools.cache
+def _seconds(route: str) -> Histogram:
+    return SECONDS.labels(route)
+
+
+def count_answer(route: str, status: int) -> None:
+    """One more answer."""
+    _answers(route, status).inc()
+
+
+def observe(route: str, seconds: float) -> None:
+    """How long one took."""
+    _seconds(route).observe(seconds)

@@ -15,7 +15,7 @@ from byok_portal.boundary import problems
 from keys.canaries import PROCESS_HEADER, name_process
 
 if TYPE_CHECKING:
-    from collections.abc import Iterable
+    from collections.abc import Iterable, Mapping
     from uuid import UUID
 
     from byok_portal.errors import PortalError
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 JSON: Final = b"application/json"
 PROBLEM: Final = problems.CONTENT_TYPE.encode()
 UNAUTHENTICATED: Final = 401
+_DEFAULT_TYPE: Final = "text/html; charset=utf-8"  # Django's
+_PROXY_METHODS: Final = b"GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS"
 _encode = msgspec.json.Encoder().encode
 # As DRF: JSON for a script element too.
 _SEPARATORS: Final = (("\u2028".encode(), b"\\u2028"), ("\u2029".encode(), b"\\u2029"))
@@ -61,7 +63,8 @@ class Writer:
     """Builds replies; made once, when the settings are known."""
 
     def __init__(self) -> None:
-        self._fixed = [*fixed_headers(), (b"cache-control", b"no-store"), (b"allow", b"POST, OPTIONS")]
+        self._common = [*fixed_headers(), (b"cache-control", b"no-store")]
+        self._fixed = [*self._common, (b"allow", b"POST, OPTIONS")]
         self._process = (PROCESS_HEADER.lower().encode(), name_process().encode())
 
     def document(
@@ -90,6 +93,16 @@ class Writer:
             headers.append((b"audit-id", identifier if audit_id == request_id else str(audit_id).encode()))
         headers += [(name.lower().encode(), value.encode()) for name, value in more]
         return Reply(status, headers, data)
+
+    def brokered(self, headers: Mapping[str, str], *, request_id: UUID, audit_id: UUID, length: int | None) -> Headers:
+        """The headers of a provider's answer, as they were allowed through, and ours."""
+        given = {"content-type": _DEFAULT_TYPE, **headers}
+        found = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in given.items()]
+        found += [*self._common, (b"allow", _PROXY_METHODS), (b"x-request-id", str(request_id).encode())]
+        found.append((b"audit-id", str(audit_id).encode()))
+        if length is not None:
+            found.append((b"content-length", str(length).encode()))
+        return found
 
     def problem(self, error: PortalError, *, request_id: UUID, audit_id: UUID | None = None) -> Reply:
         """An error as the API tells it. A refused token names no key, so the process names itself (drills count)."""

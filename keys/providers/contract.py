@@ -8,15 +8,16 @@ from dataclasses import dataclass, field
 from enum import StrEnum
 from typing import TYPE_CHECKING, Final, Protocol
 
-from keys.upstream.http import PROBE_LIMITS, Limits
+from keys.upstream.http import CALL_LIMITS, PROBE_LIMITS, Limits
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
     from datetime import datetime
 
     from byok_portal.boundary.secrets import Secret
     from keys.catalogue import ProviderEntry
     from keys.catalogue.entries import Json
+    from keys.upstream.http import Request
 
 
 NO_SUCCESSOR: Final = "no_successor"
@@ -161,6 +162,20 @@ class Adapter(Protocol):
         """Makes a call that `calls.find_scopes` has already allowed. Raises UpstreamUnavailable,
         InvalidInput.
         """
+        ...
+
+    def prepare(
+        self,
+        upstream: Upstream,
+        plaintext: Secret,
+        method: str,
+        path: str,
+        query: str = "",
+        headers: Mapping[str, str] | None = None,
+        body: bytes | Iterable[bytes] | None = None,
+        limits: Limits = CALL_LIMITS,
+    ) -> Request:
+        """The request of such a call, for whoever streams it. Raises InvalidInput."""
         ...
 
     def revoke(self, upstream: Upstream, plaintext: Secret) -> RevokeResult:

@@ -6,6 +6,7 @@ Must never let the credential leave in an answer: OpenBao's lookup-self, for one
 from __future__ import annotations
 
 import re
+from contextlib import contextmanager
 from typing import TYPE_CHECKING, Final
 from urllib.parse import quote
 
@@ -15,7 +16,7 @@ from keys.providers.contract import CallResult, Upstream
 from keys.upstream import http
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from byok_portal.boundary.secrets import Secret
     from keys.catalogue import ProviderEntry
@@ -23,7 +24,6 @@ if TYPE_CHECKING:
 REQUEST_HEADERS: Final = frozenset({"accept", "content-type"})
 RESPONSE_HEADERS: Final = frozenset({"content-type", "content-language", "etag", "last-modified", "retry-after"})
 REDACTED: Final = b"[redacted]"
-CALL_LIMITS: Final = http.Limits(connect=5.0, read=60.0, total=120.0, max_bytes=http.CALL_BYTES)
 _NONCE = re.compile(r"[A-Za-z0-9_-]{1,128}")
 _BODY_METHODS: Final = frozenset({"POST", "PUT", "PATCH", "DELETE"})
 
@@ -47,7 +47,7 @@ def proof_agent(nonce: str) -> str:
     return f"{http.USER_AGENT} (proof {nonce})"
 
 
-def proxy(  # a call has that many parts
+def prepare(  # noqa: PLR0913  # a call has that many parts
     upstream: Upstream,
     plaintext: Secret,
     *,
@@ -55,26 +55,79 @@ def proxy(  # a call has that many parts
     path: str,
     query: str,
     headers: Mapping[str, str],
-    body: bytes | None,
+    body: bytes | Iterable[bytes] | None,
     extra: Mapping[str, str],
-) -> CallResult:
-    """One brokered call. `extra` are headers of the adapter's own."""
+    limits: http.Limits = http.CALL_LIMITS,
+) -> http.Request:
+    """One brokered call, ready to be sent. `extra` are headers of the adapter's own."""
     target = check_path(path) + (f"?{check_query(query)}" if query else "")
     passed = _pass_headers(upstream.entry, headers)
     if body:
         _check_body(upstream.entry, method, passed)
-    answer = http.send(
-        http.Request(
-            method,
-            upstream.base_url + target,
-            # Fixed headers are defaults that a forwarded one may replace; the credential's header never is.
-            headers=_merge(dict(upstream.entry.headers), passed, extra, _credential(upstream.entry, plaintext)),
-            body=body or None,
-            allow_private=upstream.allow_private,
-            limits=CALL_LIMITS,
-        )
+    return http.Request(
+        method,
+        upstream.base_url + target,
+        # Fixed headers are defaults that a forwarded one may replace; the credential's header never is.
+        headers=_merge(dict(upstream.entry.headers), passed, extra, _credential(upstream.entry, plaintext)),
+        body=body or None,
+        allow_private=upstream.allow_private,
+        limits=limits,
     )
-    return _answer(upstream.entry, answer, plaintext)
+
+
+class Broker:
+    """What adapters share: a call is their request, sent, and its answer without the credential."""
+
+    def prepare(
+        self,
+        upstream: Upstream,
+        plaintext: Secret,
+        method: str,
+        path: str,
+        query: str = "",
+        headers: Mapping[str, str] | None = None,
+        body: bytes | Iterable[bytes] | None = None,
+        limits: http.Limits = http.CALL_LIMITS,
+    ) -> http.Request:
+        """Each adapter's own."""
+        raise NotImplementedError
+
+    def call(
+        self,
+        upstream: Upstream,
+        plaintext: Secret,
+        method: str,
+        path: str,
+        query: str = "",
+        headers: Mapping[str, str] | None = None,
+        body: bytes | None = None,
+    ) -> CallResult:
+        """One brokered call, with the whole answer."""
+        request = self.prepare(upstream, plaintext, method, path, query, headers, body)
+        return _answer(upstream.entry, http.send(request), plaintext)
+
+
+@contextmanager
+def stream(upstream: Upstream, plaintext: Secret, request: http.Request) -> Iterator[http.Opened]:
+    """As `complete`, with the body in pieces, the credential taken out of them too."""
+    with http.stream(request) as opened:
+        headers = _returned(upstream.entry, opened.headers, plaintext)
+        yield http.Opened(opened.status, headers, redact_pieces(opened.pieces, plaintext), opened.length)
+
+
+def redact_pieces(pieces: Iterable[bytes], plaintext: Secret) -> Iterator[bytes]:
+    """The pieces without the secret, also where it lies across two of them."""
+    # What could be the start of a spelling stays back until the next piece shows whether it is.
+    kept = max(map(len, _spellings(plaintext)), default=1) - 1
+    waiting = b""
+    for piece in pieces:
+        waiting = _redact(waiting + piece, plaintext)
+        if len(waiting) > kept:
+            ready = len(waiting) - kept
+            yield waiting[:ready]
+            waiting = waiting[ready:]
+    if waiting:
+        yield waiting
 
 
 def scrub(answer: http.Response, plaintext: Secret) -> http.Response:
@@ -113,20 +166,28 @@ def _check_body(entry: ProviderEntry, method: str, headers: dict[str, str]) -> N
 
 
 def _answer(entry: ProviderEntry, answer: http.Response, plaintext: Secret) -> CallResult:
-    if answer.headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
+    headers = _returned(entry, answer.headers, plaintext)
+    return CallResult(answer.status, headers, _redact(answer.body, plaintext))
+
+
+def _returned(entry: ProviderEntry, headers: Mapping[str, str], plaintext: Secret) -> dict[str, str]:
+    if headers.get("content-encoding", "identity").strip().lower() not in {"", "identity"}:
         # We asked for none. What cannot be read cannot be searched for the secret.
         raise UpstreamUnavailable("The provider's answer is encoded", code="encoded_response")
     allowed = RESPONSE_HEADERS | {name.lower() for name in entry.return_headers}
-    clean = scrub(answer, plaintext)
-    return CallResult(clean.status, {n: v for n, v in clean.headers.items() if n in allowed}, clean.body)
+    return {name: _redact_text(value, plaintext) for name, value in headers.items() if name in allowed}
 
 
 def _redact(content: bytes, plaintext: Secret) -> bytes:
-    """Every spelling that an answer can quote: plain, with JSON's escaped slash, percent-encoded."""
-    secret = plaintext.reveal()
-    for spelling in {secret, secret.replace(b"/", b"\\/"), quote(secret, safe="").encode()}:
-        content = content.replace(spelling, REDACTED) if spelling else content
+    for spelling in _spellings(plaintext):
+        content = content.replace(spelling, REDACTED)
     return content
+
+
+def _spellings(plaintext: Secret) -> set[bytes]:
+    """Every way that an answer can quote the secret: plain, with JSON's escaped slash, percent-encoded."""
+    secret = plaintext.reveal()
+    return {secret, secret.replace(b"/", b"\\/"), quote(secret, safe="").encode()} - {b""}
 
 
 def _redact_text(value: str, plaintext: Secret) -> str:

@@ -16,6 +16,7 @@ import socket
 import ssl
 import threading
 import time
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from importlib.metadata import PackageNotFoundError, version
@@ -32,12 +33,13 @@ from keys.upstream.connections import Pool, PoolKey
 from keys.upstream.endpoints import Target, check_address, check_scheme, parse_target, refuse
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Iterator, Mapping
 
     from urllib3.response import BaseHTTPResponse
 
 PROBE_BYTES: Final = 1024 * 1024
 CALL_BYTES: Final = 10 * 1024 * 1024
+STREAM_BYTES: Final = 1024 * 1024 * 1024
 _CHUNK: Final = 64 * 1024
 _NAME = re.compile(r"[A-Za-z0-9-]+")
 _VALUE = re.compile(r"[\x20-\x7e]*")
@@ -67,6 +69,8 @@ class Limits:
 
 
 PROBE_LIMITS: Final = Limits()
+CALL_LIMITS: Final = Limits(connect=5.0, read=60.0, total=120.0, max_bytes=CALL_BYTES)
+STREAM_LIMITS: Final = Limits(connect=5.0, read=60.0, total=600.0, max_bytes=STREAM_BYTES)
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +80,7 @@ class Request:
     method: str
     url: str
     headers: Mapping[str, str] = field(default_factory=dict, repr=False)
-    body: bytes | None = field(default=None, repr=False)
+    body: bytes | Iterable[bytes] | None = field(default=None, repr=False)
     allow_private: bool = False
     limits: Limits = PROBE_LIMITS
 
@@ -90,6 +94,17 @@ class Response:
     body: bytes = field(repr=False)
 
 
+@dataclass(frozen=True, slots=True)
+class Opened:
+    """An answer whose body is still coming. `pieces` may be read once, inside the block that opened it."""
+
+    status: int
+    headers: Mapping[str, str] = field(repr=False)
+    pieces: Iterator[bytes] = field(repr=False)
+    length: int | None = None
+    """What the provider says its body is long; None where it does not say."""
+
+
 def send(request: Request) -> Response:
     """Makes the call and reads the whole answer, any status.
 
@@ -97,23 +112,41 @@ def send(request: Request) -> Response:
     UpstreamUnavailable (`upstream_unavailable`, `upstream_timeout`, `response_too_large`) when there is no
     answer.
     """
+    with stream(request) as opened:
+        return Response(opened.status, opened.headers, b"".join(opened.pieces))
+
+
+@contextmanager
+def stream(request: Request) -> Iterator[Opened]:
+    """As `send`, but the body comes in pieces while the block runs; reading them raises UpstreamUnavailable too."""
     target = parse_target(request.url)
     check_scheme(target, allow_private=request.allow_private)
     headers = _headers(request, target)
     addresses = _resolve(target, allow_private=request.allow_private)
     with Deadline(request.limits.total) as deadline:
-        try:
+        with _translated(deadline):
             key = _connect(deadline, target, request.limits, addresses)
-            response = _exchange(deadline.connection, request, target, headers)
-        # ValueError: urllib3's CertificateError is one. HTTPException: an answer that is not HTTP, such as an echo of
-        # our own request. The text of each may quote what was sent, so it goes no further.
-        except (OSError, ValueError, HTTPException, urllib3.exceptions.HTTPError) as error:
-            raise _unavailable(error, overdue=deadline.passed) from None
-        # Cut off, an answer without a length looks complete.
-        if deadline.passed:
-            raise _unavailable(TimeoutError())
-        _POOL.release(key, deadline.take())
-    return response
+            answer = _ask(deadline.connection, request, target, headers)
+        fields = {name.lower(): value for name, value in answer.headers.items()}
+        body = _Body(answer, request.limits.max_bytes, deadline)
+        declared = fields.get("content-length", "")
+        yield Opened(answer.status, fields, iter(body), int(declared) if declared.isdigit() else None)
+        if body.is_whole:
+            _POOL.release(key, deadline.take())
+
+
+@contextmanager
+def _translated(deadline: Deadline) -> Iterator[None]:
+    """Errors of the libraries as a sentence of our own: their text may quote what was sent, so it goes no further."""
+    try:
+        yield
+    # ValueError: urllib3's CertificateError is one. HTTPException: an answer that is not HTTP, such as an echo of
+    # our own request.
+    except (OSError, ValueError, HTTPException, urllib3.exceptions.HTTPError) as error:
+        raise _unavailable(error, overdue=deadline.passed) from None
+    # Cut off, an answer without a length looks complete.
+    if deadline.passed:
+        raise _unavailable(TimeoutError())
 
 
 class Deadline:
@@ -216,7 +249,7 @@ def _open(key: PoolKey, timeout: float) -> HTTPConnection:
     )
 
 
-def _exchange(connection: HTTPConnection, request: Request, target: Target, headers: dict[str, str]) -> Response:
+def _ask(connection: HTTPConnection, request: Request, target: Target, headers: dict[str, str]) -> BaseHTTPResponse:
     # urllib3 sets the socket's timeout from this attribute again, before sending and before reading.
     connection.timeout = request.limits.read
     path = (target.path or "/") + (f"?{target.query}" if target.query else "")
@@ -226,22 +259,32 @@ def _exchange(connection: HTTPConnection, request: Request, target: Target, head
     answer = connection.getresponse()
     if not 200 <= answer.status < 600:  # noqa: PLR2004  # anything else is no final answer of HTTP
         raise HTTPException
-    body = _read(answer, request.limits.max_bytes)
-    return Response(answer.status, {name.lower(): value for name, value in answer.headers.items()}, body)
+    return answer
 
 
-def _read(answer: BaseHTTPResponse, max_bytes: int) -> bytes:
-    declared = answer.headers.get("content-length", "")
-    if declared.isdigit() and int(declared) > max_bytes:
-        raise _too_large()
-    chunks: list[bytes] = []
-    size = 0
-    while chunk := answer.read(min(_CHUNK, max_bytes + 1 - size)):
-        chunks.append(chunk)
-        size += len(chunk)
-        if size > max_bytes:
+class _Body:
+    """The body as it comes, never more than the limit."""
+
+    def __init__(self, answer: BaseHTTPResponse, max_bytes: int, deadline: Deadline) -> None:
+        self._answer, self._max_bytes, self._deadline = answer, max_bytes, deadline
+        self.is_whole = False
+
+    def __iter__(self) -> Iterator[bytes]:
+        declared = self._answer.headers.get("content-length", "")
+        if declared.isdigit() and int(declared) > self._max_bytes:
             raise _too_large()
-    return b"".join(chunks)
+        size = 0
+        while piece := self._read(min(_CHUNK, self._max_bytes + 1 - size)):
+            size += len(piece)
+            if size > self._max_bytes:
+                raise _too_large()
+            yield piece
+        self.is_whole = True
+
+    def _read(self, most: int) -> bytes:
+        with _translated(self._deadline):
+            # What is there, rather than as much as was asked for: a stream of events must not wait to be 64 KiB.
+            return self._answer.read1(most)
 
 
 def _headers(request: Request, target: Target) -> dict[str, str]:

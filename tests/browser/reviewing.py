@@ -10,6 +10,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Final
 
 import axe_playwright_python
+from playwright.sync_api import Error
 
 if TYPE_CHECKING:
     from playwright.sync_api import Page
@@ -41,6 +42,21 @@ WIDEST: Final = """() => {
 
 def find_faults(page: Page, name: str) -> list[str]:
     """Every broken rule, with the scheme or the width in which it is broken."""
+    for _ in range(3):
+        try:
+            return _review(page, name)
+        except Error as error:
+            if "Execution context was destroyed" not in error.message:
+                raise
+            # A page that waits for something loads itself anew: that one is reviewed from the start.
+            page.wait_for_load_state()
+    message = f"{name}: the page does not stand still"
+    raise AssertionError(message)
+
+
+def _review(page: Page, name: str) -> list[str]:
+    page.set_viewport_size({"width": WIDTHS[0], "height": 900})
+    page.emulate_media(color_scheme="light")
     page.evaluate(AXE)  # by the protocol: the policy allows no script of ours
     faults = [f"light: {text}" for text in page.evaluate(RUN, RULES)]
     _keep(page, f"{name}_1440_light")

@@ -1,4 +1,4 @@
-"""The gate answers as the web's own door does: the same bytes, the same record."""
+"""The gate answers as the web's own door does, allowed or denied: the same bytes, the same record."""
 
 from __future__ import annotations
 
@@ -9,16 +9,104 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from django.test import Client
 
+from keys.decision import Code
 from tests.gate import gates
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from uuid import UUID
 
-    from keys.models import Key
+    import psycopg
+
+    from keys.models import Grant, Key
     from tests.world import Cast, Credential, World
 
-USE = {"scope": "secrets:read", "purpose": "nightly report"}
+USE: dict[str, Any] = {"scope": "secrets:read", "purpose": "nightly report"}
 _ID = re.compile(rb"[0-9a-f]{8}-[0-9a-f]{4}-7[0-9a-f]{3}-[0-9a-f]{4}-[0-9a-f]{12}")
+_CHANGING = {"date", "audit-id", "x-request-id", "byok-process", "connection"}
+
+Answer = tuple[int, dict[str, str], bytes]
+
+# What is done to the key's surroundings before it is used: table, change.
+STATES: dict[str, tuple[str, str, Code]] = {
+    "nothing is wrong": ("key", "name = name", Code.ALLOWED),
+    "the tenant is suspended": ("tenant", "state = 'suspended'", Code.TENANT_NOT_ACTIVE),
+    "the tenant is past its agreed end": (
+        "tenant",
+        "ends_automatically = true, contract_ends_on = current_date - 2",
+        Code.TENANT_NOT_ACTIVE,
+    ),
+    "the key is pending": ("key", "state = 'pending'", Code.KEY_NOT_ACTIVE),
+    "the key is suspended": ("key", "state = 'suspended'", Code.KEY_SUSPENDED),
+    "the key's clock has run out": ("key", "suspends_at = now() - interval '1 second'", Code.KEY_SUSPENDED),
+    "the key is revoked": ("key", "state = 'revoked'", Code.KEY_REVOKED),
+    "the key is compromised": ("key", "state = 'compromised'", Code.KEY_COMPROMISED),
+    "the key is past its last day": ("key", "ends_on = current_date - 2", Code.KEY_EXPIRED),
+    "the key is of another environment": ("key", "environment = 'development'", Code.ENVIRONMENT_MISMATCH),
+    "the key lacks the scope": ("key", "scopes = '{}'", Code.SCOPE_NOT_GRANTED),
+    "its only version is revoked": ("version", "state = 'revoked'", Code.NO_USABLE_VERSION),
+    "its version has expired": ("version", "expires_at = now() - interval '1 second'", Code.KEY_EXPIRED),
+    "its data key is revoked": ("data key", "state = 'revoked'", Code.DATA_KEY_UNAVAILABLE),
+    "the grant was asked for only": ("grant", "state = 'requested'", Code.GRANT_NOT_STARTED),
+    "the grant has not started": ("grant", "starts_at = now() + interval '1 day'", Code.GRANT_NOT_STARTED),
+    "the grant has expired": ("grant", "expires_at = now() - interval '1 second'", Code.GRANT_EXPIRED),
+    "the grant was ended": ("grant", "state = 'ended'", Code.GRANT_ENDED),
+    "the grant lacks the scope": ("grant", "scopes = '{secrets:list}'", Code.SCOPE_NOT_GRANTED),
+    "the grant is for another network": ("grant", "networks = '{198.51.100.0/24}'", Code.NETWORK_NOT_ALLOWED),
+    "the grant is for this network": ("grant", "networks = '{127.0.0.0/8}'", Code.ALLOWED),
+    "the grant's window is closed": (
+        "grant",
+        '"window" = \'{"days": [], "start_minute": 0, "end_minute": 1}\'',
+        Code.OUTSIDE_WINDOW,
+    ),
+    "the grant's rate is none": ("grant", "rate_per_minute = 0", Code.RATE_EXCEEDED),
+    "the grant is for brokered calls": ("grant", "deliveries = '{broker}'", Code.DELIVERY_NOT_PERMITTED),
+    "the grant is another consumer's": ("grant", "consumer_id = gen_random_uuid()", Code.NOT_FOUND),
+    "the consumer is suspended": ("consumer", "state = 'suspended'", Code.CONSUMER_UNKNOWN),
+    "the token is revoked": ("token", "revoked_at = now()", Code.CONSUMER_UNKNOWN),
+    "the token has expired": ("token", "expires_at = now() - interval '1 second'", Code.CONSUMER_UNKNOWN),
+}
+
+
+class Scene:
+    """One key with a grant, changed behind the portal's back and put right again."""
+
+    def __init__(self, world: World, admin: psycopg.Connection) -> None:
+        self.cast: Cast = world.tenant()
+        self.key: Key = world.key(self.cast)
+        self.credential: Credential = world.consumer(self.cast)
+        self.grant: Grant = world.grant(self.cast, self.key, self.credential)
+        self.admin = admin
+        tenant = self.cast.id
+        self.rows: dict[str, tuple[str, str, UUID]] = {
+            "tenant": ("tenants_tenant", "id", tenant),
+            "key": ("keys_key", "id", self.key.id),
+            "version": ("keys_keyversion", "key_id", self.key.id),
+            "data key": ("keys_tenantkey", "tenant_id", tenant),
+            "grant": ("keys_grant", "id", self.grant.id),
+            "consumer": ("tenants_consumer", "id", self.credential.consumer.id),
+            "token": ("tenants_consumertoken", "id", self.credential.token_id),
+        }
+
+    @property
+    def path(self) -> str:
+        return f"/api/v1/tenants/{self.cast.slug}/keys/{self.key.slug}/use/"
+
+    def change(self, what: str, change: str) -> None:
+        table, column, value = self.rows[what]
+        with self.admin.transaction():
+            # Triggers off: no way leads back from most of these states.
+            self.admin.execute("SET LOCAL session_replication_role = replica")
+            self.admin.execute(f"CREATE TEMP TABLE before_{table} AS SELECT * FROM {table} WHERE {column} = '{value}'")  # noqa: S608
+            self.admin.execute(f"UPDATE {table} SET {change} WHERE {column} = '{value}'")  # noqa: S608
+
+    def put_right(self, what: str) -> None:
+        table, column, value = self.rows[what]
+        with self.admin.transaction():
+            self.admin.execute("SET LOCAL session_replication_role = replica")
+            self.admin.execute(f"DELETE FROM {table} WHERE {column} = '{value}'")  # noqa: S608
+            self.admin.execute(f"INSERT INTO {table} SELECT * FROM before_{table}")  # noqa: S608
+            self.admin.execute(f"DROP TABLE before_{table}")
 
 
 @pytest.fixture(scope="module")
@@ -28,40 +116,145 @@ def gate(tmp_path_factory: pytest.TempPathFactory) -> Iterator[int]:
 
 
 @pytest.fixture
-def story(world: World) -> tuple[Cast, Key, Credential]:
-    cast = world.tenant()
-    key, credential = world.key(cast), world.consumer(cast)
-    world.grant(cast, key, credential)
-    return cast, key, credential
+def scene(world: World, admin_connection: psycopg.Connection) -> Scene:
+    return Scene(world, admin_connection)
 
 
-def both(gate: int, path: str, body: Any, headers: dict[str, str]) -> list[tuple[int, dict[str, str], bytes]]:
+def both(gate: int, path: str, body: Any, headers: dict[str, str]) -> tuple[Answer, Answer]:
+    """The answers of the web's own door and of the gate."""
     data = json.dumps(body).encode()
     web = Client(headers=headers).post(path, data, content_type="application/json")
     there = (web.status_code, {name.lower(): value for name, value in web.headers.items()}, web.content)
-    return [there, gates.call(gate, path, data, {"Content-Type": "application/json", **headers})]
+    return there, gates.call(gate, path, data, {"Content-Type": "application/json", **headers})
 
 
-def plain(answer: tuple[int, dict[str, str], bytes], key: Key) -> tuple[int, dict[str, str], bytes]:
+def plain(answer: Answer, *known: object) -> Answer:
     """Without what differs between two calls of one door: ids of requests, moments, the process."""
     status, headers, body = answer
-    kept = {
-        name: value
-        for name, value in headers.items()
-        if name not in {"date", "audit-id", "x-request-id", "byok-process", "connection"}
-    }
+    kept = {name: value for name, value in headers.items() if name not in _CHANGING}
     # Its directives come in the order of a set.
     kept["content-security-policy"] = ";".join(sorted(kept["content-security-policy"].split("; ")))
     body = re.sub(rb'"expires_at":"[^"]*"', b'"expires_at":"?"', body)
-    return status, kept, _ID.sub(lambda m: m[0] if m[0] == str(key.id).encode() else b"?", body)
+    names = {str(each).encode() for each in known}
+    kept["content-length"] = str(len(body))
+    return status, kept, _ID.sub(lambda match: match[0] if match[0] in names else b"?", body)
 
 
-def test_an_allowed_use_a_lease_and_a_denied_scope_have_the_same_bytes(
-    gate: int, story: tuple[Cast, Key, Credential]
-) -> None:
-    cast, key, credential = story
-    path = f"/api/v1/tenants/{cast.slug}/keys/{key.slug}/use/"
-    for body in (USE, {**USE, "delivery": "lease"}, {**USE, "scope": "secrets:write"}, {**USE, "version": 7}):
-        web, data_plane = both(gate, path, body, credential.headers)
-        assert plain(web, key) == plain(data_plane, key)
-        assert data_plane[1]["audit-id"] == data_plane[1]["x-request-id"]
+def entry(admin: psycopg.Connection, answer: Answer) -> dict[str, Any] | None:
+    """What was put on record of it, without what differs between two events."""
+    if "audit-id" not in answer[1]:
+        return None
+    audit_id = answer[1]["audit-id"]
+    found = admin.execute(
+        "SELECT body FROM audit_inbox WHERE event_id = %s "
+        "UNION ALL SELECT (leaf::jsonb -> 'body')::text FROM audit_entry WHERE event_id = %s",
+        [audit_id, audit_id],
+    ).fetchone()
+    assert found, "an answer without its entry"
+    private = admin.execute("SELECT 1 FROM audit_private WHERE event_id = %s", [audit_id]).fetchone()
+    body = json.loads(found[0])
+    return {name: value for name, value in body.items() if name not in {"id", "time", "priv"}} | {
+        "is private kept": private is not None
+    }
+
+
+def compare(scene: Scene, gate: int, body: dict[str, Any], path: str = "", **headers: str) -> tuple[Answer, Answer]:
+    web, data_plane = both(gate, path or scene.path, body, {**scene.credential.headers, **headers})
+    assert plain(web, scene.key.id) == plain(data_plane, scene.key.id)
+    assert entry(scene.admin, web) == entry(scene.admin, data_plane)
+    assert data_plane[1].keys() - {"date"} == web[1].keys()
+    return web, data_plane
+
+
+@pytest.mark.parametrize("delivery", ["decision", "lease"])
+@pytest.mark.parametrize("state", STATES)
+def test_both_doors_answer_alike_when(gate: int, scene: Scene, state: str, delivery: str) -> None:
+    what, change, code = STATES[state]
+    scene.change(what, change)
+    try:
+        _, (status, headers, body) = compare(scene, gate, {**USE, "delivery": delivery})
+    finally:
+        scene.put_right(what)
+    document = json.loads(body)
+    if code == Code.CONSUMER_UNKNOWN:
+        assert (status, document["code"]) == (401, "unauthenticated")
+        assert re.fullmatch("[0-9a-f]{8}", headers["byok-process"])
+        return
+    assert document["code"] == code
+    assert headers["audit-id"] == headers["x-request-id"]
+    assert ("lease" in document) == (code == Code.ALLOWED and delivery == "lease")
+
+
+@pytest.mark.parametrize(
+    "change",
+    [
+        {"scope": "secrets:write"},
+        {"scope": "no-such-scope"},
+        {"version": 1},
+        {"version": 7},
+        {"environment": "development"},
+        {"environment": None},
+        {"purpose": "  a purpose with blanks around it and ünïcödé \u2028 "},
+        {"delivery": "lease", "version": 1},
+    ],
+    ids=str,
+)
+def test_both_doors_answer_alike_to(gate: int, scene: Scene, change: dict[str, Any]) -> None:
+    compare(scene, gate, {**USE, **change})
+
+
+def test_both_doors_know_a_key_and_its_tenant_by_their_ids(gate: int, scene: Scene) -> None:
+    path = f"/api/v1/tenants/{scene.cast.id}/keys/{scene.key.id}/use/"
+    _, (status, _, _) = compare(scene, gate, USE, path)
+    assert status == 200
+
+
+def test_a_missing_key_and_another_tenants_look_alike(gate: int, scene: Scene, world: World) -> None:
+    other = world.tenant("globex")
+    theirs = world.key(other)
+    for key in ("no-such-key", theirs.slug, theirs.id):
+        compare(scene, gate, USE, f"/api/v1/tenants/{scene.cast.slug}/keys/{key}/use/")
+    for tenant in (other.slug, other.id, "no-such-tenant"):
+        _, answer = compare(scene, gate, USE, f"/api/v1/tenants/{tenant}/keys/{scene.key.slug}/use/")
+        assert answer[0] == 404
+        assert "audit-id" not in answer[1]
+
+
+@pytest.mark.parametrize("authorization", ["", "Bearer nonsense", "Basic eDp5", "Bearer byok_live_" + "0" * 36])
+def test_a_caller_without_a_token_of_ours_is_not_known(gate: int, scene: Scene, authorization: str) -> None:
+    web, data_plane = both(gate, scene.path, USE, {"Authorization": authorization} if authorization else {})
+    assert plain(web) == plain(data_plane)
+    assert data_plane[0] == 401
+
+
+def test_a_token_without_the_permission_is_refused_on_record(gate: int, scene: Scene) -> None:
+    scene.change("token", "scopes = '{key:read}'")
+    _, (status, _, body) = compare(scene, gate, USE)
+    assert status == 403
+    assert json.loads(body)["code"] == "permission_denied"
+
+
+def test_a_rate_is_counted_over_both_doors(gate: int, scene: Scene) -> None:
+    scene.change("grant", "rate_per_minute = 3")
+    codes = []
+    for _ in range(3):
+        web, data_plane = both(gate, scene.path, USE, scene.credential.headers)
+        codes += [web[0], data_plane[0]]
+    # A minute may have ended meanwhile: then two counts of three.
+    assert codes.count(200) in {3, 4, 5, 6}
+    if codes.count(200) == 3:
+        assert codes == [200, 200, 200, 429, 429, 429]
+        assert int(data_plane[1]["retry-after"]) <= 60
+
+
+@pytest.mark.parametrize(
+    "body",
+    [b"", b"{", b"[]", b'{"scope":"secrets:read"}', b'{"scope":1,"purpose":"x"}', b'{"scope":"a","purpose":"b","c":1}'],
+)
+def test_what_is_not_plainly_a_use_is_left_to_the_web(gate: int, scene: Scene, body: bytes) -> None:
+    """A gate without a web behind it says so rather than guess."""
+    headers = {"Content-Type": "application/json", **scene.credential.headers}
+    status, headers, answer = gates.call(gate, scene.path, body, headers)
+    assert status == 503
+    assert json.loads(answer)["code"] == "no_web"
+    assert headers["retry-after"] == "5"

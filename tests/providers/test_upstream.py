@@ -175,10 +175,10 @@ def test_a_forked_process_does_not_talk_on_its_parents_connections() -> None:
     """Two processes on one connection would get each other's answers, and another tenant's with them."""
     with serve(lambda _: Answer(200, {})) as edge:
         send(Request("GET", edge.url, allow_private=True))
-        (kept,) = [each.sock for each, _ in http._POOL._idle.values() if each.port == int(edge.url.rsplit(":", 1)[1])]
+        (kept,) = [each.sock for each in http._POOL.list_idle() if each.port == int(edge.url.rsplit(":", 1)[1])]
         pid = os.fork()
         if pid == 0:
-            os._exit(0 if not http._POOL._idle and kept.fileno() == -1 else 1)
+            os._exit(0 if not http._POOL.list_idle() and kept.fileno() == -1 else 1)
         assert os.waitstatus_to_exitcode(os.waitpid(pid, 0)[1]) == 0
         assert kept.fileno() != -1, "the parent's own is still open"
 

@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING
 from urllib.parse import urlsplit
 
 from byok_portal.errors import Refused, UpstreamUnavailable
+from keys.providers import messages
 from keys.providers.contract import (
     Account,
-    CallResult,
     Excess,
     ProbeResult,
     RevokeResult,
@@ -28,18 +28,18 @@ from keys.providers.declared.reading import (
     find_value,
     read_json,
 )
-from keys.providers.messages import auth_headers, proof_agent, proxy, scrub
+from keys.providers.messages import auth_headers, proof_agent, scrub
 from keys.upstream import http
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from byok_portal.boundary.secrets import Secret
     from keys.catalogue import ProbeSpec, ProviderEntry, RevokeSpec
     from keys.catalogue.entries import Json
 
 
-class DeclaredAdapter:
+class DeclaredAdapter(messages.Broker):
     """Interprets `[probe]` and `[revoke]` of the entry."""
 
     rotation = RotationWay.GUIDED
@@ -53,7 +53,7 @@ class DeclaredAdapter:
             return ProbeResult(UpstreamStatus.UNREACHABLE, code=error.code, reason=error.detail)
         return _read_probe(upstream, spec, answer)
 
-    def call(
+    def prepare(
         self,
         upstream: Upstream,
         plaintext: Secret,
@@ -61,10 +61,11 @@ class DeclaredAdapter:
         path: str,
         query: str = "",
         headers: Mapping[str, str] | None = None,
-        body: bytes | None = None,
-    ) -> CallResult:
-        """One brokered call."""
-        return proxy(
+        body: bytes | Iterable[bytes] | None = None,
+        limits: http.Limits = http.CALL_LIMITS,
+    ) -> http.Request:
+        """One brokered call, for whoever sends it."""
+        return messages.prepare(
             upstream,
             plaintext,
             method=method,
@@ -73,6 +74,7 @@ class DeclaredAdapter:
             headers=headers or {},
             body=body,
             extra={},
+            limits=limits,
         )
 
     def revoke(self, upstream: Upstream, plaintext: Secret) -> RevokeResult:

@@ -8,16 +8,19 @@ from __future__ import annotations
 from typing import TYPE_CHECKING
 
 from byok_portal.errors import Refused
-from keys.providers.contract import CallResult, ProbeResult, RevokeResult, RotationWay, Upstream, UpstreamStatus
+from keys.providers import messages
+from keys.providers.contract import ProbeResult, RevokeResult, RotationWay, Upstream, UpstreamStatus
+from keys.upstream.http import CALL_LIMITS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from byok_portal.boundary.secrets import Secret
     from keys.catalogue.entries import Json
+    from keys.upstream.http import Limits, Request
 
 
-class ManualAdapter:
+class ManualAdapter(messages.Broker):
     """Knows nothing of the provider, so claims nothing."""
 
     rotation = RotationWay.GUIDED
@@ -27,7 +30,7 @@ class ManualAdapter:
         name = upstream.entry.name
         return ProbeResult(UpstreamStatus.UNKNOWN, code="no_probe", reason=f"The portal cannot ask {name} about a key")
 
-    def call(
+    def prepare(
         self,
         upstream: Upstream,
         plaintext: Secret,
@@ -35,8 +38,9 @@ class ManualAdapter:
         path: str,
         query: str = "",
         headers: Mapping[str, str] | None = None,
-        body: bytes | None = None,
-    ) -> CallResult:
+        body: bytes | Iterable[bytes] | None = None,
+        limits: Limits = CALL_LIMITS,
+    ) -> Request:
         """Raises Refused `broker_unsupported`."""
         msg = f"The portal cannot make calls to {upstream.entry.name}"
         raise Refused(msg, code="broker_unsupported")

@@ -9,9 +9,9 @@ from http import HTTPStatus
 from typing import TYPE_CHECKING, Final
 
 from byok_portal.errors import UpstreamUnavailable
+from keys.providers import messages
 from keys.providers.contract import (
     Account,
-    CallResult,
     Excess,
     ProbeResult,
     RevokeResult,
@@ -19,15 +19,16 @@ from keys.providers.contract import (
     Upstream,
     UpstreamStatus,
 )
-from keys.providers.messages import proxy
 from keys.providers.openbao import questions, rights
 from keys.providers.openbao.questions import Health, Standing
+from keys.upstream.http import CALL_LIMITS
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping
+    from collections.abc import Iterable, Mapping
 
     from byok_portal.boundary.secrets import Secret
     from keys.catalogue.entries import Json
+    from keys.upstream.http import Limits, Request
 
 # What is kept of lookup-self. Never "id": that is the token.
 _KEPT: Final = [
@@ -57,7 +58,7 @@ _SILENT_REASON: Final = (
 )
 
 
-class OpenBaoAdapter:
+class OpenBaoAdapter(messages.Broker):
     """Speaks to the customer's own OpenBao (or a Vault-compatible server)."""
 
     rotation = RotationWay.ASSISTED
@@ -77,7 +78,7 @@ class OpenBaoAdapter:
         except UpstreamUnavailable as error:
             return ProbeResult(UpstreamStatus.UNREACHABLE, code=error.code, reason=error.detail)
 
-    def call(
+    def prepare(
         self,
         upstream: Upstream,
         plaintext: Secret,
@@ -85,11 +86,11 @@ class OpenBaoAdapter:
         path: str,
         query: str = "",
         headers: Mapping[str, str] | None = None,
-        body: bytes | None = None,
-    ) -> CallResult:
-        """One brokered call, in the key's namespace."""
-        extra = questions.namespace_headers(upstream)
-        return proxy(
+        body: bytes | Iterable[bytes] | None = None,
+        limits: Limits = CALL_LIMITS,
+    ) -> Request:
+        """One brokered call, in the key's namespace, for whoever sends it."""
+        return messages.prepare(
             upstream,
             plaintext,
             method=method,
@@ -97,7 +98,8 @@ class OpenBaoAdapter:
             query=query,
             headers=headers or {},
             body=body,
-            extra=extra,
+            extra=questions.namespace_headers(upstream),
+            limits=limits,
         )
 
     def revoke(self, upstream: Upstream, plaintext: Secret) -> RevokeResult:
