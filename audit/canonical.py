@@ -26,7 +26,10 @@ def canonicalise(document: Mapping[str, Any], *, depth_max: int = DEPTH_MAX) -> 
     if not isinstance(document, dict):
         raise _outside("a document is an object")
     if _is_plain(document):
-        data = _encode_plain(document)
+        try:
+            data = _encode_plain(document)
+        except UnicodeEncodeError:
+            raise _outside("text holds no lone surrogate") from None
         # Nothing was escaped, so no text holds what the profile leaves out, or has a second spelling.
         if data.isascii() and b"\\" not in data:
             return data

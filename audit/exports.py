@@ -152,7 +152,10 @@ def _batches(export: Export, alias: str) -> Iterator[bytes]:
 
 
 def _read_batch(export: Export, alias: str, last: int) -> tuple[int, bytes]:
-    """(number of its last entry, lines without the last line break) of the batch after `last`. Raises Conflict when retention took part of it."""
+    """(number of its last entry, lines but for the last line break) of the batch after `last`.
+
+    Raises Conflict when retention took part of it.
+    """
     with (
         binding.use_alias(alias),
         binding.bind_tenant(export.tenant_id),

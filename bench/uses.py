@@ -93,8 +93,8 @@ def drive(url: str, script: Path, *, connections: int, seconds: int) -> Load:
     out = subprocess.run(command, check=True, capture_output=True, text=True).stdout
     return Load(
         rate=float(_find(r"Requests/sec:\s+([\d.]+)", out)),
-        p50=_milliseconds(_find(r"50%\s+(\S+)", out)),
-        p99=_milliseconds(_find(r"99%\s+(\S+)", out)),
+        p50=_milliseconds(_find(r"\n\s+50%\s+(\S+)", out)),
+        p99=_milliseconds(_find(r"\n\s+99%\s+(\S+)", out)),
         errors=int(match[1]) if (match := re.search(r"Non-2xx or 3xx responses: (\d+)", out)) else 0,
     )
 

@@ -36,13 +36,13 @@ CASE WHEN t.ends_automatically AND t.contract_ends_on < clock.today AND t.state 
             ELSE y.state END AS key_state,
        y.environment, y.custody, y.scopes, y.ends_on,
        y.suspends_at, y.provider_id, y.is_canary,
-       EXISTS (SELECT FROM keys_platformpolicy p WHERE p.starts_at <= clock_timestamp() AND p.number > coalesce(
-               (SELECT a.number FROM keys_appliedpolicy a WHERE a.tenant_id = t.id), 0)) AS clock_behind,
+       coalesce((SELECT max(p.number) FROM keys_platformpolicy p WHERE p.starts_at <= clock_timestamp()) > coalesce(
+               (SELECT a.number FROM keys_appliedpolicy a WHERE a.tenant_id = t.id), 0), false) AS clock_behind,
        g.id AS grant_id, g.state AS grant_state, g.scopes AS grant_scopes, g.deliveries, g.networks, g."window",
        g.rate_per_minute, g.starts_at, g.expires_at,
        (SELECT jsonb_agg(jsonb_build_array(v.id, v.number, v.state, d.state,
-                         extract(epoch FROM v.expires_at), extract(epoch FROM v.drain_until),
-                         extract(epoch FROM v.dark_from), extract(epoch FROM v.dark_until)))
+                         date_part('epoch', v.expires_at), date_part('epoch', v.drain_until),
+                         date_part('epoch', v.dark_from), date_part('epoch', v.dark_until)))
           FROM keys_keyversion v
           LEFT JOIN keys_tenantkey d ON d.tenant_id = v.tenant_id AND d.purpose = 'secret' AND d.version = v.dek_version
          WHERE v.tenant_id = y.tenant_id AND v.key_id = y.id AND v.state <> 'destroyed') AS versions

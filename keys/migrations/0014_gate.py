@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from django.db import migrations
+from django.db import migrations, models
 
 from byok_portal.boundary.schema import GATE, NarrowRights
 
@@ -37,6 +37,12 @@ class Migration(migrations.Migration):
     ]
 
     operations = [
+        # One look-up for the grant of a use, however many grants its consumer has.
+        migrations.RemoveIndex(model_name="grant", name="keys_grant_consumer"),
+        migrations.AddIndex(
+            model_name="grant",
+            index=models.Index(fields=["tenant", "consumer", "key"], name="keys_grant_consumer"),
+        ),
         NarrowRights(
             GATE,
             rights={

@@ -41,7 +41,7 @@ class Grant(TenantModel):
             state_check(GrantState, "keys_grant_state"),
         ]
         indexes: ClassVar = [
-            models.Index(fields=["tenant", "consumer"], name="keys_grant_consumer"),
+            models.Index(fields=["tenant", "consumer", "key"], name="keys_grant_consumer"),
             models.Index(fields=["expires_at"], condition=models.Q(state="active"), name="keys_grant_expires"),
         ]
 

@@ -130,7 +130,11 @@ def stream(request: Request) -> Iterator[Opened]:
         fields = {name.lower(): value for name, value in answer.headers.items()}
         body = _Body(answer, request.limits.max_bytes, deadline)
         declared = fields.get("content-length", "")
-        yield Opened(answer.status, fields, iter(body), int(declared) if declared.isdigit() else None)
+        try:
+            yield Opened(answer.status, fields, iter(body), int(declared) if declared.isdigit() else None)
+        finally:
+            if not body.is_whole:
+                answer.close()
         if body.is_whole:
             _POOL.release(key, deadline.take())
 

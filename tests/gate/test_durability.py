@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import threading
@@ -37,14 +38,15 @@ class Callers:
 
     def _ask(self) -> None:
         connection = http.client.HTTPConnection("127.0.0.1", self._port, timeout=10)
-        while not self.stopped.is_set():
-            try:
-                connection.request("POST", self._path, USE, self._headers)
-                answer = connection.getresponse()
-                document: dict[str, Any] = json.loads(answer.read())
-            except (OSError, http.client.HTTPException, ValueError):
-                return
-            self.answers.append((answer.status, answer.headers.get("Audit-Id", ""), document["code"]))
+        with contextlib.closing(connection):
+            while not self.stopped.is_set():
+                try:
+                    connection.request("POST", self._path, USE, self._headers)
+                    answer = connection.getresponse()
+                    document: dict[str, Any] = json.loads(answer.read())
+                except (OSError, http.client.HTTPException, ValueError):
+                    return
+                self.answers.append((answer.status, answer.headers.get("Audit-Id", ""), document["code"]))
 
     def stop(self) -> list[tuple[int, str, str]]:
         self.stopped.set()
@@ -64,7 +66,7 @@ def story(world: World) -> tuple[Cast, Key, Credential, str]:
 def recorded(admin: psycopg.Connection, tenant_id: object) -> list[str]:
     rows = admin.execute(
         "SELECT event_id::text FROM audit_inbox WHERE tenant_id = %s AND body LIKE '%%key.used%%' "
-        "UNION ALL SELECT event_id::text FROM audit_entry WHERE tenant_id = %s AND action = 'key.used'",
+        "UNION ALL SELECT event_id::text FROM audit_entry WHERE tenant_id = %s AND leaf LIKE '%%key.used%%'",
         [tenant_id, tenant_id],
     )
     return [row[0] for row in rows]
