@@ -51,7 +51,9 @@ def use(request: HttpRequest, tenant: str, key: str) -> JsonResponse:
         if row is None:
             return JsonResponse({"code": "unauthenticated"}, status=401)
         body = json.dumps({"id": str(event), "action": "key.used", "detail": asked, "key": str(key)})
-        cursor.execute("INSERT INTO audit_inbox (event_id, tenant_id, body) VALUES (%s, %s, %s)", [event, row[1], body])
+        cursor.execute(
+            "INSERT INTO audit_inbox (event_id, tenant_id, body) VALUES (%s, %s, %s)", [event, row[1][0], body]
+        )
     return JsonResponse({"allowed": True, "audit_id": str(event)})
 
 

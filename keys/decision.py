@@ -82,7 +82,7 @@ class Decision:
     retry_after: int | None = None
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for every use, and nobody else sees it
 class _Case:
     tenant_state: TenantState
     consumer: ConsumerFacts
@@ -277,18 +277,35 @@ _CHECKS: Final[tuple[Callable[[_Case], Code | None], ...]] = (
 
 
 def _answer(code: Code, case: _Case | None = None) -> Decision:
-    status, detail = _ANSWERS[code]
     if case is None:
-        return Decision(allowed=False, code=code, status=status, detail=detail)
+        return _decision(code)
+    return _decision(
+        code,
+        version=case.version.number if case.version is not None else None,
+        missing_scope=case.request.scope if code is Code.SCOPE_NOT_GRANTED else None,
+        network=case.network.network,
+        retry_after=_seconds_until_reset(case) if code is Code.RATE_EXCEEDED else None,
+    )
+
+
+def _decision(
+    code: Code,
+    *,
+    version: int | None = None,
+    missing_scope: str | None = None,
+    network: str | None = None,
+    retry_after: int | None = None,
+) -> Decision:
+    status, detail = _ANSWERS[code]
     return Decision(
         allowed=code is Code.ALLOWED,
         code=code,
         status=status,
         detail=detail,
-        version=case.version.number if case.version is not None else None,
-        missing_scope=case.request.scope if code is Code.SCOPE_NOT_GRANTED else None,
-        network=case.network.network,
-        retry_after=_seconds_until_reset(case) if code is Code.RATE_EXCEEDED else None,
+        version=version,
+        missing_scope=missing_scope,
+        network=network,
+        retry_after=retry_after,
     )
 
 

@@ -61,6 +61,8 @@ def match_networks(address: str | None, *lists: Sequence[str]) -> NetworkMatch:
 
 def as_utc(moment: datetime) -> datetime:
     """`moment` in UTC; a naive one is taken for UTC already."""
+    if moment.tzinfo is UTC:
+        return moment
     if moment.utcoffset() is None:
         return moment.replace(tzinfo=UTC)
     try:

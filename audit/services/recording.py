@@ -88,20 +88,16 @@ def compose(
     """(id, body, personal data) of an event as the inbox stores it; writes nothing."""
     event_id, request_id = _event_id(actor.origin)
     kept = sealing.Detail.of(_private_data(actor, private))
-    body = canonicalise(
-        {
-            "action": event.action,
-            "actor": {"id": str(actor.id), "kind": actor.kind.value},
-            "detail": event.detail,
-            "id": str(event_id),
-            "outcome": Outcome(outcome).value,
-            "priv": kept.commitment,
-            "req": request_id,
-            "target": {"id": str(event.target.id), "kind": event.target.kind},
-            "time": datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z"),
-        }
+    moment = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
+    said = json.dumps(request_id) if request_id else '""'
+    # The keys in canonical order. Ids, and words that are all our own, need no escaping.
+    body = (
+        f'{{"action":"{event.action}","actor":{{"id":"{actor.id}","kind":"{actor.kind.value}"}},'
+        f'"detail":{canonicalise(event.detail).decode()},"id":"{event_id}","outcome":"{Outcome(outcome).value}",'
+        f'"priv":"{kept.commitment}","req":{said},'
+        f'"target":{{"id":"{event.target.id}","kind":"{event.target.kind}"}},"time":"{moment}"}}'
     )
-    return event_id, body.decode(), kept
+    return event_id, body, kept
 
 
 @dataclass(frozen=True, slots=True)
@@ -163,7 +159,7 @@ def _event_id(origin: Origin) -> tuple[UUID, str]:
 
     An id that was taken stays taken, even when its transaction is rolled back: one id is one event.
     """
-    request_id = parse_id(origin.request_id)
+    request_id = origin.request_uuid or parse_id(origin.request_id)
     if request_id is not None and origin.first_event is not None and origin.first_event.take():
         return request_id, ""
     return new_id(), origin.request_id

@@ -54,6 +54,8 @@ class Origin:
     request_id: str = ""
     first_event: Once | None = field(default=None, compare=False, repr=False)
     """Shared by all origins of one request: whose event becomes known by the request's own id."""
+    request_uuid: UUID | None = field(default=None, compare=False, repr=False)
+    """The request id once more, for a door that has it as a number."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,8 +13,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 from audit.models import Outcome
 from audit.services.recording import Event, Target
-from byok_portal.boundary import actors
-from byok_portal.boundary.actors import Once, Origin
+from byok_portal.boundary.actors import Actor, ActorKind, Once, Origin
 from byok_portal.boundary.identifiers import parse_id
 from byok_portal.boundary.permissions import Permission
 from byok_portal.errors import Forbidden, NotFound, PortalError, Unauthenticated, Unavailable
@@ -56,7 +55,7 @@ class Permit:
     key_id: UUID
     audit_id: UUID
     consumer_id: UUID
-    actor: actors.Actor
+    actor: Actor
     plaintext: Secret
     entry: ProviderEntry
     endpoint: str
@@ -71,7 +70,7 @@ class Case:
 
     asked: Asked
     row: dict[str, Any]
-    actor: actors.Actor
+    actor: Actor
     loaded: context.Loaded
     request: UseRequest
     decision: Decision
@@ -112,7 +111,7 @@ class Judge:
         # Alarms, the tenant's first event and a policy that no clock knows yet need more rights than the gate has.
         if loaded is None or row["audit_key"] is None:
             return PASS_ON
-        actor = _actor_of(asked, row)
+        actor = _actor_of(asked, facts)
         if _PERMITTED not in actor.permissions:
             return self._forbid(asked, row, actor)
         request = asked.use if asked.call is None else self._brokered(asked, row, loaded)
@@ -142,7 +141,7 @@ class Judge:
         return self._answer(case, record.event_id), record
 
     def record(
-        self, actor: actors.Actor, event: Event, outcome: Outcome, private: dict[str, Any], row: dict[str, Any]
+        self, actor: Actor, event: Event, outcome: Outcome, private: dict[str, Any], row: dict[str, Any]
     ) -> Record:
         """The event as the inbox takes it."""
         return record_of(actor, event, outcome, private, row["tenant_id"], self.audit_key_of(row))
@@ -240,7 +239,7 @@ class Judge:
     def _refused(self, asked: Asked, error: PortalError) -> tuple[Reply, None]:
         return self._writer.problem(error, request_id=asked.request_id), None
 
-    def _forbid(self, asked: Asked, row: dict[str, Any], actor: actors.Actor) -> tuple[Reply, Record]:
+    def _forbid(self, asked: Asked, row: dict[str, Any], actor: Actor) -> tuple[Reply, Record]:
         error = Forbidden(f"This needs the permission {_PERMITTED.value}.")
         event = Event(
             "key.use" if asked.call is None else "key.proxy", Target("tenant", row["tenant_id"]), {"code": error.code}
@@ -249,25 +248,18 @@ class Judge:
         return self._writer.problem(error, request_id=asked.request_id, audit_id=record.event_id), record
 
 
-def _actor_of(asked: Asked, row: dict[str, Any]) -> actors.Actor:
-    origin = Origin(
-        address=asked.use.address or "",
-        user_agent=asked.user_agent,
-        request_id=str(asked.request_id),
-        first_event=Once(),
-    )
-    return actors.consumer(
+def _actor_of(asked: Asked, facts: Facts) -> Actor:
+    address, request_id = asked.use.address or "", asked.request_id
+    origin = Origin(address, asked.user_agent, str(request_id), Once(), request_id)
+    row = facts.row
+    return Actor(
+        ActorKind.CONSUMER,
         row["consumer_id"],
-        tenant_id=row["tenant_id"],
-        scopes=_permissions(tuple(row["token_scopes"])),
-        label=row["consumer_slug"],
-        origin=origin,
+        row["tenant_id"],
+        facts.permissions,
+        row["consumer_slug"],
+        origin,
     )
-
-
-@functools.lru_cache(maxsize=1024)
-def _permissions(scopes: tuple[str, ...]) -> frozenset[Permission]:
-    return frozenset(Permission(scope) for scope in scopes)
 
 
 def clock() -> datetime:

@@ -43,13 +43,8 @@ class Rows:
         self._result, self._load = result, load
         self.count = result.ntuples
 
-    def raw(self, row: int, first: int = 0) -> tuple[bytes | None, ...]:
-        """The columns from `first` on, binary as they came: equal bytes are equal values."""
-        value = self._result.get_value
-        return tuple([value(row, column) for column in range(first, self._result.nfields)])
-
-    def raw_value(self, row: int, column: int) -> bytes:
-        """One value that is not null."""
+    def raw(self, row: int, column: int) -> bytes:
+        """A value that is not null, binary as it came: equal bytes are equal values."""
         return self._result.get_value(row, column) or b""
 
     def load(self, row: int) -> tuple[Any, ...]:

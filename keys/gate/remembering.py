@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from byok_portal.boundary.permissions import TOKEN_PERMISSIONS, Permission
 from keys import context
 from keys.gate.statements import CONTEXT_NAMES
 
@@ -19,6 +20,8 @@ class Facts:
     row: dict[str, Any]
     loaded: context.Loaded | None
     """None where the gate does not decide."""
+    permissions: frozenset[Permission]
+    """What the token may do."""
 
 
 class FactsMemory:
@@ -29,17 +32,17 @@ class FactsMemory:
 
     def __init__(self, most: int = 8192) -> None:
         self._most = most
-        self._kept: dict[tuple[bytes | None, ...], Facts] = {}
+        self._kept: dict[bytes, Facts] = {}
 
     def get(self, rows: Rows, place: int) -> tuple[int, Facts]:
         """(which item, its facts) of a row of CONTEXTS."""
-        key = rows.raw(place, first=1)
-        item = int.from_bytes(rows.raw_value(place, 0), "big")
+        key, item = rows.raw(place, 1), int.from_bytes(rows.raw(place, 0), "big")
         facts = self._kept.get(key)
         if facts is None:
-            row = dict(zip(CONTEXT_NAMES, rows.load(place), strict=True))
+            row = dict(zip(CONTEXT_NAMES, rows.load(place)[1], strict=True))
             known = not (row["is_canary"] or row["clock_behind"])
-            facts = Facts(row, context.loaded(row) if known else None)
+            permissions = frozenset(Permission(scope) for scope in row["token_scopes"]) & TOKEN_PERMISSIONS
+            facts = Facts(row, context.loaded(row) if known else None, permissions)
             if len(self._kept) >= self._most:
                 for old in list(self._kept)[: self._most // 8]:
                     del self._kept[old]

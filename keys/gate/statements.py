@@ -11,7 +11,6 @@ from keys import context
 from keys.gate.links import Statement
 
 _FIRST: Final = (
-    "n",
     "tenant_id",
     "tenant_slug",
     "token_id",
@@ -33,7 +32,11 @@ _MATCH: Final = (
 CONTEXTS: Final = Statement(
     "gate_contexts",
     f"""
-SELECT a.n, t.id AS tenant_id, t.slug AS tenant_slug, k.id AS token_id, k.scopes AS token_scopes,
+SELECT a.n, facts
+  FROM unnest($1::bytea[], $2::uuid[], $3::text[], $4::text[], $5::bool[], $6::bool[], $8::int4[]) WITH ORDINALITY
+       AS a(digest, key_id, key_slug, scope, opens, broker, version, n),
+LATERAL (
+SELECT t.id AS tenant_id, t.slug AS tenant_slug, k.id AS token_id, k.scopes AS token_scopes,
        (c.state = 'active' AND k.revoked_at IS NULL AND k.expires_at > clock_timestamp()) AS token_live,
        c.slug AS consumer_slug,
        (SELECT ARRAY[int4send(e.version), convert_to(e.wrapper, 'UTF8'), convert_to(e.kek_ref, 'UTF8'), e.wrapped,
@@ -52,11 +55,11 @@ SELECT a.n, t.id AS tenant_id, t.slug AS tenant_slug, k.id AS token_id, k.scopes
            JOIN keys_tenantkey d ON d.tenant_id = v.tenant_id AND d.purpose = 'secret' AND d.version = v.dek_version
           WHERE v.tenant_id = y.tenant_id AND v.key_id = y.id AND (v.state = 'active' OR v.number = a.version)
        ) END AS material, {context.COLUMNS}
-  FROM unnest($1::bytea[], $2::uuid[], $3::text[], $4::text[], $5::bool[], $6::bool[], $8::int4[]) WITH ORDINALITY
-       AS a(digest, key_id, key_slug, scope, opens, broker, version, n)
-  JOIN tenants_consumertoken k ON k.digest = a.digest
+  FROM tenants_consumertoken k
   JOIN tenants_tenant t ON t.id = k.tenant_id {context.JOINS.format(match=_MATCH)}
   LEFT JOIN keys_provider pr ON pr.id = y.provider_id
+ WHERE k.digest = a.digest
+) facts
 """,  # noqa: S608  # constants
 )
 
@@ -88,7 +91,7 @@ CONTEXT_NAMES: Final = (
     "expires_at",
     "versions",
 )
-"""The columns in their order: by name costs a look at the result for each batch."""
+"""The parts of the record in their order. One record, because equal bytes are then one comparison."""
 
 # The audit data key may be shredded since it was read: then the record has no personal data beside it.
 RECORD: Final = Statement(

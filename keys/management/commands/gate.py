@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import socket
 from typing import Any
 
 import uvicorn
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from prometheus_client import start_http_server
 
 from keys.gate.app import Gate
@@ -29,8 +30,6 @@ class Command(BaseCommand):
             start_http_server(options["metrics_port"], addr="127.0.0.1")
         config = uvicorn.Config(
             Gate(web=options["web"]),
-            host=options["host"],
-            port=options["port"],
             loop="uvloop",
             http="httptools",
             lifespan="on",
@@ -41,5 +40,19 @@ class Command(BaseCommand):
             timeout_graceful_shutdown=30,
             backlog=4096,
         )
-        server = uvicorn.Server(config)
-        server.run()
+        uvicorn.Server(config).run(sockets=[_listen(options["host"], options["port"], shared=options["reuse_port"])])
+
+
+def _listen(host: str, port: int, *, shared: bool) -> socket.socket:
+    family = socket.AF_INET6 if ":" in host else socket.AF_INET
+    listening = socket.socket(family, socket.SOCK_STREAM)
+    listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    if shared:
+        listening.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEPORT, 1)
+    try:
+        listening.bind((host, port))
+    except OSError as error:
+        message = f"--host {host} --port {port}: {error.strerror}"
+        raise CommandError(message) from None
+    listening.set_inheritable(True)
+    return listening
