@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import asyncio
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -17,7 +18,7 @@ from byok_portal.errors import PortalError
 from keys.facts import UseRequest
 from keys.gate import asking, metrics
 from keys.gate.batches import Batcher
-from keys.gate.brokering import BrokenCallError, Broker, Outgoing
+from keys.gate.brokering import BrokenCallError, Broker, CallerGoneError, Outgoing
 from keys.gate.judging import Judge, Permit
 from keys.gate.lanes import Database, RecordLane, UseLane
 from keys.gate.relay import Relay
@@ -190,12 +191,18 @@ class Gate:
     async def _broker_call(
         self, asked: asking.Asked, permit: Permit, scope: Scope, receive: Receive, send: Send
     ) -> None:
+        watch: list[asyncio.Task[Any]] = []
+
         async def begin(status: int, headers: Mapping[str, str], length: int | None) -> None:
             metrics.count_answer("proxy", status)
             ours = self._writer.brokered(headers, request_id=asked.request_id, audit_id=permit.audit_id, length=length)
+            # The request has been read to its end: all that can come now is that the caller has gone.
+            watch.append(asyncio.ensure_future(receive()))
             await send({"type": "http.response.start", "status": status, "headers": ours})
 
         async def write(data: bytes, more: bool) -> None:  # noqa: FBT001  # ASGI's own word
+            if watch[0].done():
+                raise CallerGoneError
             await send({"type": "http.response.body", "body": data, "more_body": more})
 
         given = {name.decode("latin-1"): value.decode("latin-1") for name, value in scope["headers"]}
@@ -208,9 +215,14 @@ class Gate:
             error = broken.cause if isinstance(broken.cause, PortalError) else _FAILED
             if error is _FAILED:
                 log.exception("unhandled", error=type(broken.cause).__name__)
-            reply = self._writer.problem(error, request_id=asked.request_id, audit_id=broken.audit_id)
+            reply = self._writer.problem(
+                error, request_id=asked.request_id, audit_id=broken.audit_id, allow=asked.methods
+            )
             metrics.count_answer("proxy", reply.status)
             await _send(send, reply)
+        finally:
+            for task in watch:
+                task.cancel()
 
     def _is_plain(self, scope: Scope, headers: dict[bytes, bytes]) -> bool:
         """Whether nothing about the request wants more than the gate knows: each header once, a host of ours."""

@@ -11,6 +11,7 @@ import msgspec
 from byok_portal.errors import InvalidInput
 from keys.context import parse_reference
 from keys.facts import UseRequest
+from keys.gate.replies import PROXY_METHODS, USE_METHODS
 from keys.states import Delivery, Environment
 from tenants import rules, tokens
 
@@ -18,6 +19,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
 BODY_MAX: Final = 16 * 1024
+_NAME_MAX: Final = 60
 _DELIVERIES: Final = {"decision": Delivery.DECISION, "lease": Delivery.LEASE}
 _ENVIRONMENTS: Final = {word.value: word for word in Environment}
 
@@ -62,12 +64,17 @@ class Asked:
     user_agent: str
     call: Call | None = None
 
+    @property
+    def methods(self) -> bytes:
+        """What its address allows."""
+        return USE_METHODS if self.call is None else PROXY_METHODS
+
 
 def find_use(path: str) -> Place | None:
     """The place in `/api/v1/tenants/{tenant}/keys/{key}/use/`; None for any other path."""
     parts = path.split("/")
     match parts:
-        case ["", "api", "v1", "tenants", tenant, "keys", key, "use", ""] if tenant and key:
+        case ["", "api", "v1", "tenants", tenant, "keys", key, "use", ""] if _is_short(tenant, key):
             return _place(tenant, key)
     return None
 
@@ -76,9 +83,14 @@ def find_proxy(path: str) -> tuple[Place, str] | None:
     """The place in `/api/v1/tenants/{tenant}/keys/{key}/proxy/{path}` and the path to call; None for any other."""
     parts = path.split("/", 8)
     match parts:
-        case ["", "api", "v1", "tenants", tenant, "keys", key, "proxy", rest] if tenant and key and rest:
+        case ["", "api", "v1", "tenants", tenant, "keys", key, "proxy", rest] if rest and _is_short(tenant, key):
             return _place(tenant, key), f"/{rest}"
     return None
+
+
+def _is_short(*names: str) -> bool:
+    """Whether each may be a slug or an id: what is longer is nobody's, and not worth remembering."""
+    return all(0 < len(name) <= _NAME_MAX for name in names)
 
 
 @lru_cache(maxsize=4096)

@@ -174,6 +174,7 @@ class Judge:
                 request_id=asked.request_id,
                 kind=PROBLEM,
                 audit_id=audit_id,
+                allow=asked.methods,
                 more=use_answers.denial_headers(decision),
             )
         if asked.call is not None:
@@ -237,7 +238,7 @@ class Judge:
         return word if word is not None else offered_word(case.request.scope, self.entry_of(case.row))
 
     def _refused(self, asked: Asked, error: PortalError) -> tuple[Reply, None]:
-        return self._writer.problem(error, request_id=asked.request_id), None
+        return self._writer.problem(error, request_id=asked.request_id, allow=asked.methods), None
 
     def _forbid(self, asked: Asked, row: dict[str, Any], actor: Actor) -> tuple[Reply, Record]:
         error = Forbidden(f"This needs the permission {_PERMITTED.value}.")
@@ -245,7 +246,8 @@ class Judge:
             "key.use" if asked.call is None else "key.proxy", Target("tenant", row["tenant_id"]), {"code": error.code}
         )
         record = self.record(actor, event, Outcome.DENIED, {}, row)
-        return self._writer.problem(error, request_id=asked.request_id, audit_id=record.event_id), record
+        reply = self._writer.problem(error, request_id=asked.request_id, audit_id=record.event_id, allow=asked.methods)
+        return reply, record
 
 
 def _actor_of(asked: Asked, facts: Facts) -> Actor:

@@ -26,7 +26,8 @@ JSON: Final = b"application/json"
 PROBLEM: Final = problems.CONTENT_TYPE.encode()
 UNAUTHENTICATED: Final = 401
 _DEFAULT_TYPE: Final = "text/html; charset=utf-8"  # Django's
-_PROXY_METHODS: Final = b"GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS"
+USE_METHODS: Final = b"POST, OPTIONS"
+PROXY_METHODS: Final = b"GET, POST, PUT, PATCH, DELETE, HEAD, OPTIONS"
 _encode = msgspec.json.Encoder().encode
 # As DRF: JSON for a script element too.
 _SEPARATORS: Final = (("\u2028".encode(), b"\\u2028"), ("\u2029".encode(), b"\\u2029"))
@@ -64,7 +65,6 @@ class Writer:
 
     def __init__(self) -> None:
         self._common = [*fixed_headers(), (b"cache-control", b"no-store")]
-        self._fixed = [*self._common, (b"allow", b"POST, OPTIONS")]
         self._process = (PROCESS_HEADER.lower().encode(), name_process().encode())
 
     def document(
@@ -75,6 +75,7 @@ class Writer:
         request_id: UUID,
         kind: bytes = JSON,
         audit_id: UUID | None = None,
+        allow: bytes = USE_METHODS,
         more: Iterable[tuple[str, str]] = (),
     ) -> Reply:
         """A JSON body with its receipt."""
@@ -87,7 +88,8 @@ class Writer:
             (b"content-type", kind),
             (b"content-length", str(len(data)).encode()),
             (b"x-request-id", identifier),
-            *self._fixed,
+            *self._common,
+            (b"allow", allow),
         ]
         if audit_id is not None:
             headers.append((b"audit-id", identifier if audit_id == request_id else str(audit_id).encode()))
@@ -98,13 +100,15 @@ class Writer:
         """The headers of a provider's answer, as they were allowed through, and ours."""
         given = {"content-type": _DEFAULT_TYPE, **headers}
         found = [(name.encode("latin-1"), value.encode("latin-1")) for name, value in given.items()]
-        found += [*self._common, (b"allow", _PROXY_METHODS), (b"x-request-id", str(request_id).encode())]
+        found += [*self._common, (b"allow", PROXY_METHODS), (b"x-request-id", str(request_id).encode())]
         found.append((b"audit-id", str(audit_id).encode()))
         if length is not None:
             found.append((b"content-length", str(length).encode()))
         return found
 
-    def problem(self, error: PortalError, *, request_id: UUID, audit_id: UUID | None = None) -> Reply:
+    def problem(
+        self, error: PortalError, *, request_id: UUID, audit_id: UUID | None = None, allow: bytes = USE_METHODS
+    ) -> Reply:
         """An error as the API tells it. A refused token names no key, so the process names itself (drills count)."""
         body = problems.document(error, instance=str(request_id))
         reply = self.document(
@@ -113,8 +117,9 @@ class Writer:
             request_id=request_id,
             kind=PROBLEM,
             audit_id=audit_id,
+            allow=allow,
             more=problems.headers_of(error),
         )
-        if error.status == UNAUTHENTICATED:
+        if error.status == UNAUTHENTICATED and allow == USE_METHODS:
             reply.headers.append(self._process)
         return reply

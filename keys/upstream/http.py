@@ -313,7 +313,9 @@ def _too_large() -> UpstreamUnavailable:
 
 def _unavailable(error: BaseException, *, overdue: bool = False) -> UpstreamUnavailable:
     """A sentence of our own: library errors quote URLs and headers."""
-    if overdue or isinstance(error, TimeoutError | urllib3.exceptions.TimeoutError):
+    # A connection that was refused is a timeout to urllib3; to people it is not.
+    refused = isinstance(error, urllib3.exceptions.NewConnectionError)
+    if overdue or (isinstance(error, TimeoutError | urllib3.exceptions.TimeoutError) and not refused):
         return UpstreamUnavailable("The provider did not answer in time", code="upstream_timeout")
     if isinstance(error, urllib3.exceptions.SSLError | ssl.SSLError | CertificateError):
         return UpstreamUnavailable("The provider's TLS certificate could not be verified", code="upstream_tls")

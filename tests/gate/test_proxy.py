@@ -2,9 +2,13 @@
 
 from __future__ import annotations
 
+import contextlib
 import http.client
 import json
 import os
+import socket
+import threading
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -23,6 +27,7 @@ if TYPE_CHECKING:
     from keys.models import Key
     from tests.world import Cast, Credential, World
 
+HEAD = b"HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: 900000\r\n\r\n"
 Scene = tuple["Cast", "Key", "Credential", "psycopg.Connection"]
 
 
@@ -61,7 +66,8 @@ def last_calls(scene: Scene) -> list[dict[str, Any]]:
     """What is on record of uses and calls, in their order."""
     rows = scene[3].execute(
         "SELECT body FROM audit_inbox WHERE tenant_id = %(tenant)s AND body ~ %(action)s "
-        "UNION ALL SELECT (leaf::jsonb -> 'body')::text FROM audit_entry WHERE tenant_id = %(tenant)s AND leaf ~ %(action)s",
+        "UNION ALL SELECT (leaf::jsonb -> 'body')::text FROM audit_entry "
+        "WHERE tenant_id = %(tenant)s AND leaf ~ %(action)s",
         {"tenant": scene[0].id, "action": '"action":"key.(used|called)"'},
     )
     return sorted((json.loads(body) for (body,) in rows), key=lambda event: str(event["time"]))
@@ -127,15 +133,11 @@ def test_a_large_answer_streams_whole_through_little_memory(gate: int, scene: Sc
 
 def resident(gate: int) -> float:
     """Megabytes of the process that listens there."""
-    for folder in os.listdir("/proc"):
-        try:
-            with open(f"/proc/{folder}/cmdline", "rb") as file:
-                if f"\0gate\0--port\0{gate}\0".encode() in file.read():
-                    with open(f"/proc/{folder}/status", encoding="ascii") as status:
-                        line = next(line for line in status if line.startswith("VmRSS"))
-                    return int(line.split()[1]) / 1024
-        except OSError:
-            continue
+    for folder in Path("/proc").glob("[0-9]*"):
+        with contextlib.suppress(OSError):
+            if f"\0gate\0--port\0{gate}\0" in (folder / "cmdline").read_text(errors="replace"):
+                lines = (folder / "status").read_text(encoding="ascii").splitlines()
+                return int(next(line for line in lines if line.startswith("VmRSS")).split()[1]) / 1024
     raise AssertionError("no gate is running")
 
 
@@ -185,8 +187,21 @@ def test_a_call_without_a_purpose_is_left_to_the_web(gate: int, scene: Scene) ->
 
 def test_an_answer_that_breaks_off_is_cut_not_ended(gate: int, scene: Scene) -> None:
     """Whoever reads it must see that it is not whole."""
-    with serve(lambda _: Says(raw=b"x" * 300_000, headers={"Content-Length": "900000"})) as edge:
-        redirect(scene, edge)
+    with socket.create_server(("127.0.0.1", 0)) as server:
+        scene[3].execute(
+            "UPDATE keys_key SET endpoint = %s WHERE id = %s",
+            [f"http://127.0.0.1:{server.getsockname()[1]}", scene[1].id],
+        )
+        cutting = threading.Thread(target=cut_off, args=(server,))
+        cutting.start()
         with pytest.raises((http.client.IncompleteRead, ConnectionError)):
             ask(gate, scene)
+        cutting.join(10)
     assert last_calls(scene)[-1]["outcome"] == "failed"
+
+
+def cut_off(server: socket.socket) -> None:
+    connection, _ = server.accept()
+    with connection:
+        connection.recv(65536)
+        connection.sendall(HEAD + b"x" * 300_000)
