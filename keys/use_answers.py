@@ -8,7 +8,7 @@ from byok_portal.boundary import problems
 from byok_portal.errors import PortalError
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator
+    from collections.abc import Iterator, Sequence
     from datetime import datetime
     from uuid import UUID
 
@@ -60,3 +60,22 @@ def denial_headers(decision: Decision) -> Iterator[tuple[str, str]]:
     if decision.retry_after is not None:
         yield "Retry-After", str(decision.retry_after)
         yield "RateLimit", f'"grant";r=0;t={decision.retry_after}'
+
+
+def introspected(
+    *,
+    key_id: UUID | None = None,
+    scopes: Sequence[str] = (),
+    environment: str = "",
+    ends_at: datetime | None = None,
+) -> dict[str, Any]:
+    """RFC 7662: nothing but `active` when the credential is not a live key of the tenant."""
+    if key_id is None or ends_at is None:
+        return {"active": False}
+    return {
+        "active": True,
+        "key": key_id,
+        "scope": " ".join(scopes),
+        "environment": environment,
+        "exp": int(ends_at.timestamp()),
+    }

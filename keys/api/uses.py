@@ -129,15 +129,11 @@ class Introspect(PortalView):
         plaintext = Secret(parse(bodies.IntrospectBody, request)["token"])
         found = introspection.introspect(actor=self.actor, plaintext=plaintext)
         if not found.active or found.key is None or found.version is None:
-            return _no_store(Response({"active": False}))
+            return _no_store(Response(use_answers.introspected()))
         ends = [end for end in (found.version.expires_at, end_of(found.key.ends_on)) if end]
-        body = {
-            "active": True,
-            "key": found.key.id,
-            "scope": " ".join(found.key.scopes),
-            "environment": found.key.environment,
-            "exp": int(min(ends).timestamp()),
-        }
+        body = use_answers.introspected(
+            key_id=found.key.id, scopes=found.key.scopes, environment=found.key.environment, ends_at=min(ends)
+        )
         return _no_store(Response(body))
 
 

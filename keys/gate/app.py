@@ -13,17 +13,18 @@ from django.http.request import split_domain_port, validate_host
 
 from byok_portal.boundary import binding
 from byok_portal.boundary.identifiers import new_id
-from byok_portal.boundary.requests import address_behind
 from byok_portal.errors import PortalError
 from keys.facts import UseRequest
 from keys.gate import asking, metrics
 from keys.gate.batches import Batcher
 from keys.gate.brokering import BrokenCallError, Broker, CallerGoneError, Outgoing
-from keys.gate.judging import Judge, Permit
+from keys.gate.introspecting import IntrospectLane, Presented
+from keys.gate.judging import Judge, PassOn, Permit
 from keys.gate.lanes import Database, RecordLane, UseLane
 from keys.gate.relay import Relay
 from keys.gate.remembering import FactsMemory
 from keys.gate.replies import Reply, Writer
+from keys.gate.wire import address_of, is_json, read_body, send_reply
 from keys.states import Delivery
 from tenants.rules import require_text
 
@@ -38,7 +39,6 @@ if TYPE_CHECKING:
 LANES: Final = 2
 """Batches at the database at once: while one is flushed to disk, the next is read."""
 log = structlog.get_logger("byok.gate")
-_JSON: Final = b"application/json"
 _CALLS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 _FAILED: Final = PortalError("The portal failed to answer. The request id names this failure in its log.")
 
@@ -61,9 +61,13 @@ class Gate:
             [UseLane(each, judge, facts) for each in self._databases], observe=metrics.BATCH.observe
         )
         self._record_database = Database(parameters)
-        self._databases.append(self._record_database)
+        self._introspect_database = Database(parameters)
+        self._databases += [self._record_database, self._introspect_database]
         self._records: Batcher[Record, None] = Batcher(
             [RecordLane(self._record_database)], observe=metrics.BATCH.observe
+        )
+        self._introspections: Batcher[Presented, Reply | PassOn] = Batcher(
+            [IntrospectLane(self._introspect_database, self._writer)], observe=metrics.BATCH.observe
         )
         self._broker = Broker(self._records.submit)
         metrics.WAITING.set_function(lambda: self._uses.waiting)
@@ -73,6 +77,7 @@ class Gate:
         """Answer what is under way, then leave."""
         await self._uses.drain()
         await self._records.drain()
+        await self._introspections.drain()
         self._broker.close()
         await self._relay.close()
         for database in self._databases:
@@ -93,42 +98,46 @@ class Gate:
         await send({"type": "lifespan.shutdown.complete"})
 
     async def _serve(self, scope: Scope, receive: Receive, send: Send) -> None:
-        started = time.perf_counter()
-        route, read, more = "web", b"", True
-        reply: Reply | None = None
+        started, route = time.perf_counter(), "web"
         try:
-            place = asking.find_use(scope["path"]) if scope["method"] == "POST" else None
-            brokered = asking.find_proxy(scope["path"]) if place is None and scope["method"] in _CALLS else None
-            if place is not None and not scope["query_string"]:
-                read, more = await _read(receive)
-                answer = None if more else await self._use(scope, place, read)
-                if isinstance(answer, Reply):
-                    route, reply = "use", answer
-            elif brokered is not None and await self._proxy(scope, brokered, receive, send):
-                metrics.observe("proxy", time.perf_counter() - started)
-                return
-            if reply is None:
-                metrics.PASSED.inc()
-                await self._relay.serve(scope, receive, send, read=read, more=more)
-        except PortalError as error:
-            reply = self._writer.problem(error, request_id=new_id())
+            route = await self._dispatch(scope, receive, send)
         except BrokenCallError:
-            raise
+            raise  # the server cuts the connection: nobody may take half an answer for a whole one
+        except PortalError as error:
+            await send_reply(send, self._writer.problem(error, request_id=new_id()))
         except Exception as error:  # the type and the stack, never the text: it may quote what the caller sent
             log.exception("unhandled", error=type(error).__name__)
-            reply = self._writer.problem(_FAILED, request_id=new_id())
-        if reply is not None:
-            await _send(send, reply)
-            metrics.count_answer(route, reply.status)
+            await send_reply(send, self._writer.problem(_FAILED, request_id=new_id()))
         metrics.observe(route, time.perf_counter() - started)
+
+    async def _dispatch(self, scope: Scope, receive: Receive, send: Send) -> str:
+        """Answer, or have the web answer. Returns the route, for the figures."""
+        method, path, read, more = scope["method"], scope["path"], b"", True
+        place = asking.find_use(path) if method == "POST" else None
+        if (place is not None or (method == "POST" and path == asking.INTROSPECT)) and not scope["query_string"]:
+            read, more = await read_body(receive)
+            reply = None
+            if not more:
+                reply = await (self._use(scope, place, read) if place else self._introspect(scope, read))
+            if isinstance(reply, Reply):
+                await send_reply(send, reply)
+                route = "use" if place else "introspect"
+                metrics.count_answer(route, reply.status)
+                return route
+        brokered = asking.find_proxy(path) if method in _CALLS else None
+        if brokered is not None and await self._proxy(scope, brokered, receive, send):
+            return "proxy"
+        metrics.PASSED.inc()
+        await self._relay.serve(scope, receive, send, read=read, more=more)
+        return "web"
 
     async def _use(self, scope: Scope, place: asking.Place, body: bytes) -> Answer | None:
         """The answer to one use; None when the web shall give it."""
         headers = dict(scope["headers"])
-        if not (_is_json(headers) and self._is_plain(scope, headers)):
+        if not (is_json(headers) and self._is_plain(scope, headers)):
             return None
         request_id = new_id()
-        use = asking.find_body(body, _address(scope, headers))
+        use = asking.find_body(body, address_of(scope, headers))
         if use is None:
             return None
         try:
@@ -141,8 +150,22 @@ class Gate:
             )
             answer = await self._uses.submit(asked)
         except PortalError as error:
-            return self._writer.problem(error, request_id=request_id)
+            return self._writer.problem(error, request_id=request_id, is_use=True)
         return answer if isinstance(answer, Reply | Permit) else None
+
+    async def _introspect(self, scope: Scope, body: bytes) -> Reply | PassOn | None:
+        headers = dict(scope["headers"])
+        plaintext = asking.find_credential(body) if is_json(headers) and self._is_plain(scope, headers) else None
+        if plaintext is None:
+            return None
+        request_id = new_id()
+        try:
+            digest = asking.digest_of(headers.get(b"authorization", b"").decode("latin-1"))
+            agent = headers.get(b"user-agent", b"").decode("latin-1")[:200]
+            presented = Presented(digest, plaintext, address_of(scope, headers), agent, request_id)
+            return await self._introspections.submit(presented)
+        except PortalError as error:
+            return self._writer.problem(error, request_id=request_id)
 
     async def _proxy(self, scope: Scope, brokered: tuple[asking.Place, str], receive: Receive, send: Send) -> bool:
         """Decide a call, make it and answer; False when the web shall."""
@@ -161,7 +184,7 @@ class Gate:
             await self._broker_call(asked, answer, scope, receive, send)
         elif isinstance(answer, Reply):
             metrics.count_answer("proxy", answer.status)
-            await _send(send, answer)
+            await send_reply(send, answer)
         else:
             return False
         return True
@@ -182,7 +205,7 @@ class Gate:
             purpose=purpose,
             environment=None,
             delivery=Delivery.BROKER,
-            address=_address(scope, headers) or None,
+            address=address_of(scope, headers) or None,
         )
         call = asking.Call(scope["method"], path, scope["query_string"].decode("latin-1"))
         agent = headers.get(b"user-agent", b"").decode("latin-1")[:200]
@@ -211,7 +234,7 @@ class Gate:
             await self._broker.make(permit, asked.call, given, receive, Outgoing(begin, write))
         except BrokenCallError as broken:
             if broken.begun:
-                raise  # the server cuts the connection: nobody may take half an answer for a whole one
+                raise
             error = broken.cause if isinstance(broken.cause, PortalError) else _FAILED
             if error is _FAILED:
                 log.exception("unhandled", error=type(broken.cause).__name__)
@@ -219,7 +242,7 @@ class Gate:
                 error, request_id=asked.request_id, audit_id=broken.audit_id, allow=asked.methods
             )
             metrics.count_answer("proxy", reply.status)
-            await _send(send, reply)
+            await send_reply(send, reply)
         finally:
             for task in watch:
                 task.cancel()
@@ -241,38 +264,6 @@ class Gate:
             return False
         self._hosts.add(host)  # few: only those that are allowed
         return True
-
-
-async def _send(send: Send, reply: Reply) -> None:
-    await send({"type": "http.response.start", "status": reply.status, "headers": reply.headers})
-    await send({"type": "http.response.body", "body": reply.body})
-
-
-def _address(scope: Scope, headers: dict[bytes, bytes]) -> str:
-    forwarded = headers.get(b"x-forwarded-for", b"").decode("latin-1")
-    return address_behind(forwarded, (scope["client"] or ("",))[0])
-
-
-def _is_json(headers: dict[bytes, bytes]) -> bool:
-    """Whether a body of JSON came, and one may go back."""
-    kind = headers.get(b"content-type", b"").split(b";")[0].strip()
-    accept = headers.get(b"accept", b"*/*")
-    return kind == _JSON and (b"*/*" in accept or _JSON in accept)
-
-
-async def _read(receive: Receive) -> tuple[bytes, bool]:
-    """(body so far, whether there is more): a whole one, or so much that the web should have it."""
-    parts: list[bytes] = []
-    size = 0
-    while True:
-        message = await receive()
-        if message["type"] != "http.request":
-            return b"".join(parts), False
-        parts.append(message.get("body", b""))
-        size += len(parts[-1])
-        more = message.get("more_body", False)
-        if not more or size > asking.BODY_MAX:
-            return b"".join(parts), more or size > asking.BODY_MAX
 
 
 def _parameters() -> dict[str, Any]:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Final
 
 import msgspec
 
+from byok_portal.boundary.secrets import Secret
 from byok_portal.errors import InvalidInput
 from keys.context import parse_reference
 from keys.facts import UseRequest
@@ -32,7 +33,13 @@ class _Body(msgspec.Struct, forbid_unknown_fields=True, gc=False):
     version: Annotated[int, msgspec.Meta(ge=1, le=2**31 - 1)] | None = None
 
 
+class _Introspection(msgspec.Struct, forbid_unknown_fields=True, gc=False):
+    token: Annotated[str, msgspec.Meta(min_length=1, max_length=BODY_MAX)]
+
+
 _decode = msgspec.json.Decoder(_Body).decode
+_decode_introspection = msgspec.json.Decoder(_Introspection).decode
+INTROSPECT: Final = "/api/v1/introspect/"
 
 
 @dataclass(frozen=True, slots=True)
@@ -118,6 +125,15 @@ def find_body(data: bytes, address: str) -> UseRequest | None:
         address=address or None,
         version=body.version,
     )
+
+
+def find_credential(data: bytes) -> Secret | None:
+    """The credential that was presented; None where the web must say what is wrong."""
+    try:
+        token = _decode_introspection(data).token
+    except (msgspec.MsgspecError, UnicodeError):
+        return None
+    return Secret(token) if token.strip() and "\0" not in token else None
 
 
 def digest_of(authorization: str) -> bytes:

@@ -238,7 +238,8 @@ class Judge:
         return word if word is not None else offered_word(case.request.scope, self.entry_of(case.row))
 
     def _refused(self, asked: Asked, error: PortalError) -> tuple[Reply, None]:
-        return self._writer.problem(error, request_id=asked.request_id, allow=asked.methods), None
+        reply = self._writer.problem(error, request_id=asked.request_id, allow=asked.methods, is_use=asked.call is None)
+        return reply, None
 
     def _forbid(self, asked: Asked, row: dict[str, Any], actor: Actor) -> tuple[Reply, Record]:
         error = Forbidden(f"This needs the permission {_PERMITTED.value}.")

@@ -40,7 +40,7 @@ class Database:
             try:
                 self._link = await Link.open(self._parameters)
             except psycopg.Error:
-                raise _unreachable() from None
+                raise unreachable() from None
         return self._link
 
     async def close(self) -> None:
@@ -64,7 +64,7 @@ class UseLane:
             return await self._work(link, items)
         except psycopg.OperationalError:
             # Whether the last statement was carried out is not known, so nothing of it is answered.
-            raise _unreachable() from None
+            raise unreachable() from None
         except psycopg.Error:
             if len(items) == 1:
                 raise
@@ -150,7 +150,7 @@ class RecordLane:
         try:
             await link.run(RECORD, recorded(items))
         except psycopg.OperationalError:
-            raise _unreachable() from None
+            raise unreachable() from None
         return [None] * len(items)
 
 
@@ -180,5 +180,6 @@ def _asked(items: Sequence[Asked], known: Sequence[str]) -> tuple[bytes, ...]:
     )
 
 
-def _unreachable() -> Unavailable:
+def unreachable() -> Unavailable:
+    """What everybody is told while there is no database."""
     return Unavailable("The database does not answer.", code="database_unavailable")

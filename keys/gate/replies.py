@@ -107,9 +107,15 @@ class Writer:
         return found
 
     def problem(
-        self, error: PortalError, *, request_id: UUID, audit_id: UUID | None = None, allow: bytes = USE_METHODS
+        self,
+        error: PortalError,
+        *,
+        request_id: UUID,
+        audit_id: UUID | None = None,
+        allow: bytes = USE_METHODS,
+        is_use: bool = False,
     ) -> Reply:
-        """An error as the API tells it. A refused token names no key, so the process names itself (drills count)."""
+        """An error as the API tells it. A refused token names no key, so of a use the process names itself (drills)."""
         body = problems.document(error, instance=str(request_id))
         reply = self.document(
             error.status,
@@ -120,6 +126,6 @@ class Writer:
             allow=allow,
             more=problems.headers_of(error),
         )
-        if error.status == UNAUTHENTICATED and allow == USE_METHODS:
+        if is_use and error.status == UNAUTHENTICATED:
             reply.headers.append(self._process)
         return reply

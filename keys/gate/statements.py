@@ -129,3 +129,45 @@ DELETE FROM keys_ratewindow w USING unnest($1::uuid[], $2::uuid[]) AS a(tenant_i
  WHERE w.tenant_id = a.tenant_id AND w.grant_id = a.grant_id AND w.minute < to_timestamp($3::float8)
 """,
 )
+
+ASKERS: Final = Statement(
+    "gate_askers",
+    """
+SELECT a.n, t.id, k.scopes, c.id, c.slug,
+       (c.state = 'active' AND k.revoked_at IS NULL AND k.expires_at > clock_timestamp()) AS token_live,
+       (SELECT ARRAY[int4send(e.version), convert_to(e.wrapper, 'UTF8'), convert_to(e.kek_ref, 'UTF8'), e.wrapped,
+                     e.kcv]
+          FROM audit_datakey e WHERE e.tenant_id = t.id) AS audit_key,
+       (SELECT ARRAY[int4send(d.version), convert_to(d.wrapper, 'UTF8'), convert_to(d.kek_ref, 'UTF8'), d.wrapped,
+                     d.kcv]
+          FROM keys_tenantkey d
+         WHERE d.tenant_id = t.id AND d.purpose = 'fingerprint' AND d.state = 'active') AS pepper,
+       ARRAY(SELECT DISTINCT pr.slug::text FROM keys_key y JOIN keys_provider pr ON pr.id = y.provider_id
+              WHERE y.tenant_id = t.id) AS providers
+  FROM unnest($1::bytea[]) WITH ORDINALITY AS a(digest, n)
+  JOIN tenants_consumertoken k ON k.digest = a.digest
+  JOIN tenants_tenant t ON t.id = k.tenant_id
+  JOIN tenants_consumer c ON c.tenant_id = t.id AND c.id = k.consumer_id
+""",
+)
+"""Who asks about credentials, and what their fingerprints are made with."""
+
+CREDENTIALS: Final = Statement(
+    "gate_credentials",
+    """
+SELECT a.n, v.number, y.id, y.scopes, y.environment, y.ends_on,
+       t.state, coalesce(t.ends_automatically AND t.contract_ends_on < clock.today, false),
+       p.state, coalesce(t.ends_automatically AND p.ends_on < clock.today, false),
+       y.state, y.suspends_at, v.state, v.expires_at, v.drain_until, v.dark_from, v.dark_until,
+       coalesce((SELECT max(q.number) FROM keys_platformpolicy q WHERE q.starts_at <= clock_timestamp()) > coalesce(
+               (SELECT l.number FROM keys_appliedpolicy l WHERE l.tenant_id = t.id), 0), false) AS clock_behind
+  FROM unnest($1::int4[], $2::uuid[], $3::bytea[]) AS a(n, tenant_id, fingerprint)
+  CROSS JOIN (SELECT (clock_timestamp() AT TIME ZONE 'UTC')::date AS today) clock
+  JOIN keys_keyversion v ON v.tenant_id = a.tenant_id AND v.fingerprint = a.fingerprint
+  JOIN keys_key y ON y.tenant_id = v.tenant_id AND y.id = v.key_id
+  JOIN tenants_tenant t ON t.id = v.tenant_id
+  LEFT JOIN tenants_project p ON p.tenant_id = t.id AND p.id = y.project_id
+ ORDER BY a.n, v.number
+""",
+)
+"""Versions by their fingerprints, the newest of each last."""

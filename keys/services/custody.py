@@ -122,10 +122,29 @@ def open_of(tenant_id: UUID, sealed: Sealed, *, key_id: UUID, number: int, unwra
     return open_blob(sealed.blob, dek=dek, address=SecretAddress(tenant_id, key_id, number))
 
 
-def unwrap_of(tenant_id: UUID, version: int, wrapper: str, kek_ref: str, wrapped: bytes) -> Secret:
-    """A data key that seals credentials. Raises Unavailable without its wrapper, IntegrityError for any difference."""
+def unwrap_pepper(tenant_id: UUID, version: int, wrapper: str, kek_ref: str, wrapped: bytes, kcv: bytes) -> Secret:
+    """The pepper of a tenant's fingerprints, from its row. Raises as `unwrap_of`."""
+    purpose = TenantKey.Purpose.FINGERPRINT.value
+    material = unwrap_of(tenant_id, version, wrapper, kek_ref, wrapped, purpose=purpose)
+    verify_key_commitment(DataKey(version=version, material=material), kcv)
+    return material
+
+
+def unwrap_of(
+    tenant_id: UUID,
+    version: int,
+    wrapper: str,
+    kek_ref: str,
+    wrapped: bytes,
+    *,
+    purpose: str = TenantKey.Purpose.SECRET.value,
+) -> Secret:
+    """A data key, by default one that seals credentials.
+
+    Raises Unavailable without its wrapper, IntegrityError for any difference.
+    """
     local_wrapper()
-    aad = dek_aad(tenant_id, version, TenantKey.Purpose.SECRET.value)
+    aad = dek_aad(tenant_id, version, purpose)
     return register.get(wrapper).unwrap(Wrapped(kek_ref=kek_ref, blob=wrapped), tenant_id=tenant_id, aad=aad)
 
 

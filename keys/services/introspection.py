@@ -15,14 +15,12 @@ from byok_portal.boundary import binding
 from byok_portal.boundary.operations import Absent, operation
 from byok_portal.boundary.permissions import Permission
 from keys import rulebook
+from keys.liveness import CredentialFacts, is_live
 from keys.models import Key, KeyVersion
-from keys.restrictions import has_come
+from keys.selectors import end_of
 from keys.services import custody
-from keys.services.versions import is_expired
-from keys.states import KeyState, VersionState
 from tenants import selectors as tenants
 from tenants.services.tenants import is_over
-from tenants.states import ProjectState, TenantState
 
 if TYPE_CHECKING:
     from byok_portal.boundary.actors import Actor
@@ -76,16 +74,18 @@ def _find(plaintext: Secret) -> KeyVersion | None:
 def _is_live(version: KeyVersion) -> bool:
     now, tenant, project = timezone.now(), tenants.get_tenant(), version.key.project
     today = now.astimezone(UTC).date()
-    draining = version.state == VersionState.SUPERSEDED and version.drain_until is not None
-    draining = draining and not has_come(version.drain_until, now)
-    dark = has_come(version.dark_from, now) and not has_come(version.dark_until, now)
-    return (
-        tenant.state == TenantState.ACTIVE
-        and not is_over(tenant, tenant.contract_ends_on, today)
-        and (project is None or project.state == ProjectState.ACTIVE)
-        and not (project is not None and is_over(tenant, project.ends_on, today))
-        and version.key.state == KeyState.ACTIVE
-        and not has_come(rulebook.suspends_at(version.key), now)
-        and (version.state == VersionState.ACTIVE or (draining and not dark))
-        and not is_expired(version.key, version, at=now)
+    facts = CredentialFacts(
+        tenant_state=tenant.state,
+        tenant_is_over=is_over(tenant, tenant.contract_ends_on, today),
+        project_state=project.state if project is not None else None,
+        project_is_over=project is not None and is_over(tenant, project.ends_on, today),
+        key_state=version.key.state,
+        suspends_at=rulebook.suspends_at(version.key),
+        key_ends_at=end_of(version.key.ends_on),
+        version_state=version.state,
+        expires_at=version.expires_at,
+        drain_until=version.drain_until,
+        dark_from=version.dark_from,
+        dark_until=version.dark_until,
     )
+    return is_live(facts, now)

@@ -18,6 +18,7 @@ if TYPE_CHECKING:
 
     import psycopg
 
+    from byok_portal.boundary.secrets import Secret
     from keys.models import Grant, Key
     from tests.world import Cast, Credential, World
 
@@ -260,3 +261,50 @@ def test_what_is_not_plainly_a_use_is_left_to_the_web(gate: int, scene: Scene, b
     assert status == 503
     assert json.loads(answer)["code"] == "no_web"
     assert headers["retry-after"] == "5"
+
+
+DRAINS = "state = 'superseded', drain_until = now() + interval '1 hour'"
+LIVE: dict[str, tuple[str, str, bool]] = {
+    "nothing is wrong": ("key", "name = name", True),
+    "the tenant is suspended": ("tenant", "state = 'suspended'", False),
+    "the key is suspended": ("key", "state = 'suspended'", False),
+    "the key is past its last day": ("key", "ends_on = current_date - 2", False),
+    "its clock has run out": ("key", "suspends_for = 'overdue', suspends_at = now()", False),
+    "its version has expired": ("version", "expires_at = now()", False),
+    "its version drains": ("version", DRAINS, True),
+    "its version is off for a rehearsal": (
+        "version",
+        f"{DRAINS}, dark_from = now(), dark_until = now() + interval '1 minute'",
+        False,
+    ),
+}
+
+
+@pytest.mark.parametrize("state", LIVE)
+def test_both_doors_know_a_live_credential_when(gate: int, world: World, scene: Scene, state: str) -> None:
+    scene.change("token", "scopes = '{credential:introspect}'")
+    with world.inside(scene.cast):
+        secret = opened(scene.key.id).reveal_text()
+    what, change, active = LIVE[state]
+    scene.change(what, change)
+    try:
+        _, (status, _, body) = compare(scene, gate, {"token": secret}, "/api/v1/introspect/")
+        compare(scene, gate, {"token": f"{secret}x"}, "/api/v1/introspect/")
+    finally:
+        scene.put_right(what)
+    assert status == 200
+    assert json.loads(body)["active"] is active
+
+
+def test_introspection_needs_its_own_permission(gate: int, scene: Scene) -> None:
+    _, (status, _, body) = compare(scene, gate, {"token": "anything"}, "/api/v1/introspect/")
+    assert (status, json.loads(body)["code"]) == (403, "permission_denied")
+    web, data_plane = both(gate, "/api/v1/introspect/", {"token": "anything"}, {})
+    assert plain(web) == plain(data_plane)
+
+
+def opened(key_id: UUID) -> Secret:
+    from keys.models import KeyVersion  # noqa: PLC0415  # settings must be ready
+    from keys.services import custody  # noqa: PLC0415
+
+    return custody.open_version(KeyVersion.objects.get(key_id=key_id))
