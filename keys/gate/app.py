@@ -17,11 +17,11 @@ from byok_portal.errors import PortalError
 from keys.facts import UseRequest
 from keys.gate import asking, metrics
 from keys.gate.batches import Batcher
-from keys.gate.brokering import BrokenCallError, Broker, CallerGoneError, Outgoing
+from keys.gate.brokering import BrokenCallError, Broker, Outgoing
 from keys.gate.introspecting import IntrospectLane, Presented
 from keys.gate.judging import Judge, PassOn, Permit
 from keys.gate.lanes import Database, RecordLane, UseLane
-from keys.gate.relay import Relay
+from keys.gate.relay import BrokenAnswerError, CallerGoneError, Relay
 from keys.gate.remembering import FactsMemory
 from keys.gate.replies import Reply, Writer
 from keys.gate.wire import address_of, is_json, read_body, send_reply
@@ -101,7 +101,9 @@ class Gate:
         started, route = time.perf_counter(), "web"
         try:
             route = await self._dispatch(scope, receive, send)
-        except BrokenCallError:
+        except CallerGoneError:
+            return
+        except (BrokenCallError, BrokenAnswerError):
             raise  # the server cuts the connection: nobody may take half an answer for a whole one
         except PortalError as error:
             await send_reply(send, self._writer.problem(error, request_id=new_id()))
@@ -115,9 +117,9 @@ class Gate:
         method, path, read, more = scope["method"], scope["path"], b"", True
         place = asking.find_use(path) if method == "POST" else None
         if (place is not None or (method == "POST" and path == asking.INTROSPECT)) and not scope["query_string"]:
-            read, more = await read_body(receive)
+            read, is_small, more = await read_body(receive)
             reply = None
-            if not more:
+            if is_small:
                 reply = await (self._use(scope, place, read) if place else self._introspect(scope, read))
             if isinstance(reply, Reply):
                 await send_reply(send, reply)

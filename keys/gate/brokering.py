@@ -17,6 +17,7 @@ from audit.models import Outcome
 from audit.services.recording import Event, Target
 from byok_portal.errors import InvalidInput, PortalError, Unavailable
 from keys.gate.records import Record, record_of
+from keys.gate.relay import CallerGoneError
 from keys.providers import get_adapter, messages
 from keys.providers.contract import Upstream
 from keys.upstream.http import STREAM_LIMITS
@@ -37,10 +38,6 @@ CALLS_PER_TENANT: Final = 16
 REQUEST_MAX: Final = 64 * 1024 * 1024
 _WHOLE: Final = 64 * 1024
 """An answer up to this size goes out in one piece, with its length."""
-
-
-class CallerGoneError(Exception):
-    """Nobody reads the answer any more."""
 
 
 @dataclass(slots=True)

@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Final
 
 from byok_portal.boundary.requests import address_behind
 from keys.gate.asking import BODY_MAX
+from keys.gate.relay import CallerGoneError
 
 if TYPE_CHECKING:
     from keys.gate.relay import Receive, Scope, Send
@@ -33,16 +34,16 @@ def is_json(headers: dict[bytes, bytes]) -> bool:
     return kind == _JSON and (b"*/*" in accept or _JSON in accept)
 
 
-async def read_body(receive: Receive) -> tuple[bytes, bool]:
-    """(body so far, whether there is more): a whole one, or so much that the web should have it."""
+async def read_body(receive: Receive) -> tuple[bytes, bool, bool]:
+    """(body so far, whether it is small enough to be read here, whether there is more of it to come)."""
     parts: list[bytes] = []
     size = 0
     while True:
         message = await receive()
         if message["type"] != "http.request":
-            return b"".join(parts), False
+            raise CallerGoneError
         parts.append(message.get("body", b""))
         size += len(parts[-1])
         more = message.get("more_body", False)
         if not more or size > BODY_MAX:
-            return b"".join(parts), more or size > BODY_MAX
+            return b"".join(parts), size <= BODY_MAX, more

@@ -56,7 +56,7 @@ def call(
     """(status, headers in small letters, body)"""
     connection = http.client.HTTPConnection("127.0.0.1", port, timeout=20)
     try:
-        connection.request(method, path, body, {"Host": "testserver", **headers})
+        connection.request(method, path, body or None, {"Host": "testserver", **headers})
         answer = connection.getresponse()
         return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
     finally:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import socket
+from contextlib import suppress
 from typing import Any
 
 import uvicorn
@@ -40,7 +41,10 @@ class Command(BaseCommand):
             timeout_graceful_shutdown=30,
             backlog=4096,
         )
-        uvicorn.Server(config).run(sockets=[_listen(options["host"], options["port"], shared=options["reuse_port"])])
+        with suppress(KeyboardInterrupt):  # what SIGINT leaves behind when everything has been answered
+            uvicorn.Server(config).run(
+                sockets=[_listen(options["host"], options["port"], shared=options["reuse_port"])]
+            )
 
 
 def _listen(host: str, port: int, *, shared: bool) -> socket.socket:
