@@ -81,7 +81,7 @@ def map_entry(body: Mapping[str, Any], source: Source) -> dict[str, Any]:
         "category_uid": meaning.class_uid // 1000,
         "class_uid": meaning.class_uid,
         "message": f"{body['action']}: {outcome}",
-        "metadata": _metadata(body, source),
+        "metadata": _metadata(body, source) | _profiles(meaning.class_uid),
         "severity": _SEVERITIES[severity],
         "severity_id": severity,
         "status": status,
@@ -119,6 +119,13 @@ def _metadata(body: Mapping[str, Any], source: Source) -> dict[str, Any]:
         "uid": body["id"],
         "version": VERSION,
     }
+
+
+def _profiles(class_uid: int) -> dict[str, Any]:
+    """The profiles that the attributes of a finding come from: without the first, it has no actor."""
+    if class_uid == DETECTION_FINDING:
+        return {"profiles": ["host"]}
+    return {"profiles": ["host", "incident"]} if class_uid == INCIDENT_FINDING else {}
 
 
 def _user(actor: Mapping[str, Any]) -> dict[str, Any]:
