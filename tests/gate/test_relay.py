@@ -32,8 +32,10 @@ def relayed(world_setup: object, tmp_path_factory: pytest.TempPathFactory) -> It
         yield port, edge
 
 
-def ask(relayed: Fixture, path: str, body: bytes = b"", method: str = "GET", **headers: str) -> Any:
-    status, _, answer = gates.call(relayed[0], path, body, headers, method)
+def ask(
+    relayed: Fixture, path: str, body: bytes = b"", method: str = "GET", headers: dict[str, str] | None = None
+) -> Any:
+    status, _, answer = gates.call(relayed[0], path, body, headers or {}, method)
     assert status == 200, answer
     return json.loads(answer)
 
@@ -54,14 +56,14 @@ def test_nothing_of_one_caller_is_left_for_the_next(relayed: Fixture) -> None:
     """A jar of cookies between them would give everybody the session of who signed in last."""
     for _ in range(3):
         assert "cookie" not in ask(relayed, "/anything")["headers"]
-    assert ask(relayed, "/anything", Cookie="session=mine")["headers"]["cookie"] == "session=mine"
+    assert ask(relayed, "/anything", headers={"Cookie": "session=mine"})["headers"]["cookie"] == "session=mine"
     assert "cookie" not in ask(relayed, "/anything")["headers"]
 
 
 def test_the_web_gets_the_callers_headers_and_no_others(relayed: Fixture) -> None:
     hops = {"TE": "trailers", "Connection": "X-Hop", "X-Hop": "1"}
     sent = {"User-Agent": "stranger", "X-Forwarded-For": "203.0.113.9", **hops}
-    seen = ask(relayed, "/anything", **sent)["headers"]
+    seen = ask(relayed, "/anything", headers=sent)["headers"]
     assert seen.pop("x-forwarded-for") == "203.0.113.9, 127.0.0.1"
     assert seen.pop("x-forwarded-proto") == "http"
     assert seen == {"host": "testserver", "accept-encoding": "identity", "user-agent": "stranger"}
@@ -92,7 +94,7 @@ def test_two_hosts_are_a_bad_request(relayed: Fixture) -> None:
 def test_a_body_arrives_whole_also_one_that_could_have_been_a_use(relayed: Fixture, size: int) -> None:
     path = "/api/v1/tenants/acme/keys/reports/use/"
     for address in (path, "/elsewhere"):
-        seen = ask(relayed, address, b"x" * size, "POST", **{"Content-Type": "text/plain"})
+        seen = ask(relayed, address, b"x" * size, "POST", {"Content-Type": "text/plain"})
         assert seen["length"] == size
 
 
