@@ -103,13 +103,16 @@ class Judge:
         self, asked: Asked, facts: Facts | None, now: datetime
     ) -> Case | tuple[Reply, Record | None] | PassOn:
         """Who asks, and the first decision; an answer where it is clear before one."""
+        # Alarms, and a policy that no clock knows yet, need more rights than the gate has. A canary's refusals too are
+        # the web's to give: a drill looks for each process that answered before to refuse.
+        if facts is not None and facts.loaded is None:
+            return PASS_ON
         if facts is None or not facts.row["token_live"]:
             return self._refused(asked, Unauthenticated("The token is not known, has expired or was revoked."))
         row, loaded, reference = facts.row, facts.loaded, asked.place.tenant
         if reference != row["tenant_slug"] and parse_id(reference) != row["tenant_id"]:
             return self._refused(asked, NotFound())
-        # Alarms, the tenant's first event and a policy that no clock knows yet need more rights than the gate has.
-        if loaded is None or row["audit_key"] is None:
+        if loaded is None or row["audit_key"] is None:  # the tenant's first event: its data key is the web's to make
             return PASS_ON
         actor = _actor_of(asked, facts)
         if _PERMITTED not in actor.permissions:

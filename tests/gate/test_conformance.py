@@ -250,6 +250,17 @@ def test_a_rate_is_counted_over_both_doors(gate: int, scene: Scene) -> None:
         assert int(data_plane[1]["retry-after"]) <= 60
 
 
+@pytest.mark.parametrize("token", ["revoked_at = NULL", "revoked_at = now()"])
+def test_every_answer_about_a_canary_is_the_webs(gate: int, scene: Scene, token: str) -> None:
+    """A drill ends a token, and looks for the refusal of each process that answered before."""
+    scene.change("key", "is_canary = true")
+    scene.change("token", token)
+    status, _, body = gates.call(
+        gate, scene.path, json.dumps(USE).encode(), {"Content-Type": "application/json", **scene.credential.headers}
+    )
+    assert (status, json.loads(body)["code"]) == (503, "no_web")
+
+
 @pytest.mark.parametrize(
     "body",
     [b"", b"{", b"[]", b'{"scope":"secrets:read"}', b'{"scope":1,"purpose":"x"}', b'{"scope":"a","purpose":"b","c":1}'],
