@@ -13,7 +13,7 @@ import axe_playwright_python
 from playwright.sync_api import Error
 
 if TYPE_CHECKING:
-    from playwright.sync_api import Page
+    from playwright.sync_api import Page, Route
 
 AXE: Final = (Path(axe_playwright_python.__file__).parent / "axe.min.js").read_text()
 TAGS: Final = ["wcag2a", "wcag2aa", "wcag21a", "wcag21aa", "wcag22aa", "best-practice"]
@@ -40,18 +40,33 @@ WIDEST: Final = """() => {
 }"""
 
 
+_MOVED: Final = ("Execution context was destroyed", "axe is not defined")
+
+
 def find_faults(page: Page, name: str) -> list[str]:
     """Every broken rule, with the scheme or the width in which it is broken."""
-    for _ in range(3):
-        try:
-            return _review(page, name)
-        except Error as error:
-            if "Execution context was destroyed" not in error.message:
-                raise
-            # A page that waits for something loads itself anew: that one is reviewed from the start.
-            page.wait_for_load_state()
+    page.route("**/*", _hold)
+    try:
+        for _ in range(5):
+            try:
+                return _review(page, name)
+            except Error as error:
+                if not any(sign in error.message for sign in _MOVED):
+                    raise
+                # It loaded itself anew just before it was held: it is reviewed from the start.
+                page.wait_for_load_state()
+    finally:
+        page.unroute("**/*", _hold)
     message = f"{name}: the page does not stand still"
     raise AssertionError(message)
+
+
+def _hold(route: Route) -> None:
+    """A page that waits for something loads itself anew; while it is looked at, it stays."""
+    if route.request.is_navigation_request():
+        route.abort("aborted")
+    else:
+        route.continue_()
 
 
 def _review(page: Page, name: str) -> list[str]:
