@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import asyncio
+import functools
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -35,6 +36,7 @@ if TYPE_CHECKING:
     from keys.gate.judging import Answer
     from keys.gate.records import Record
     from keys.gate.relay import Receive, Scope, Send
+    from keys.gate.serving import ShortCycle
 
 LANES: Final = 2
 """Batches at the database at once: while one is flushed to disk, the next is read."""
@@ -133,27 +135,66 @@ class Gate:
         await self._relay.serve(scope, receive, send, read=read, more=more)
         return "web"
 
-    async def _use(self, scope: Scope, place: asking.Place, body: bytes) -> Answer | None:
+    async def _use(self, scope: Scope, place: asking.Place, body: bytes) -> Reply | None:
         """The answer to one use; None when the web shall give it."""
+        asked = self._ask(scope, place, body)
+        if not isinstance(asked, asking.Asked):
+            return asked
+        future = self._submit(asked)
+        await asyncio.wait([future])
+        return self._outcome(asked, future)
+
+    def serve_use(self, cycle: ShortCycle) -> None:
+        """The short way: as `_use`, by call-backs."""
+        asked = self._ask(cycle.scope, cycle.place, cycle.body)
+        if isinstance(asked, asking.Asked):
+            self._submit(asked).add_done_callback(functools.partial(self._answer_use, cycle, asked))
+        elif asked is None:
+            cycle.hand_on()
+        else:
+            cycle.answer(asked)
+
+    def _answer_use(self, cycle: ShortCycle, asked: asking.Asked, future: asyncio.Future[Answer]) -> None:
+        reply = self._outcome(asked, future)
+        if reply is None:
+            cycle.hand_on()
+        else:
+            cycle.answer(reply)
+
+    def _ask(self, scope: Scope, place: asking.Place, body: bytes) -> asking.Asked | Reply | None:
+        """What is asked, or the refusal of it; None when the web shall answer."""
         headers = dict(scope["headers"])
         if not (is_json(headers) and self._is_plain(scope, headers)):
             return None
-        request_id = new_id()
         use = asking.find_body(body, address_of(scope, headers))
         if use is None:
             return None
+        request_id = new_id()
         try:
-            asked = asking.Asked(
-                place,
-                asking.digest_of(headers.get(b"authorization", b"").decode("latin-1")),
-                use,
-                request_id,
-                headers.get(b"user-agent", b"").decode("latin-1")[:200],
-            )
-            answer = await self._uses.submit(asked)
+            digest = asking.digest_of(headers.get(b"authorization", b"").decode("latin-1"))
         except PortalError as error:
             return self._writer.problem(error, request_id=request_id, is_use=True)
-        return answer if isinstance(answer, Reply | Permit) else None
+        agent = headers.get(b"user-agent", b"").decode("latin-1")[:200]
+        return asking.Asked(place, digest, use, request_id, agent)
+
+    def _submit(self, asked: asking.Asked) -> asyncio.Future[Answer]:
+        try:
+            return self._uses.submit(asked)
+        except PortalError as error:
+            refused: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
+            refused.set_exception(error)
+            return refused
+
+    def _outcome(self, asked: asking.Asked, future: asyncio.Future[Answer]) -> Reply | None:
+        """The answer that a use came to; None when the web shall give it."""
+        error = future.exception()
+        if error is None:
+            answer = future.result()
+            return answer if isinstance(answer, Reply) else None
+        if not isinstance(error, PortalError):
+            log.error("unhandled", error=type(error).__name__, exc_info=error)
+            error = _FAILED
+        return self._writer.problem(error, request_id=asked.request_id, is_use=True)
 
     async def _introspect(self, scope: Scope, body: bytes) -> Reply | PassOn | None:
         headers = dict(scope["headers"])

@@ -60,6 +60,10 @@ class Call:
     query: str
 
 
+Question = tuple[bytes, "UUID | None", str, str, bool, bool, int]
+"""What a row of the context is read for: token, key (by id or slug), scope, opens or not, brokers or not, version."""
+
+
 @dataclass(slots=True)
 class Asked:
     """One use, as asked. `digest` is of the bearer token."""
@@ -70,6 +74,21 @@ class Asked:
     request_id: UUID
     user_agent: str
     call: Call | None = None
+
+    @property
+    def question(self) -> Question:
+        """What the database is asked."""
+        use, place = self.use, self.place
+        opens = use.delivery != Delivery.DECISION
+        return (
+            self.digest,
+            place.key_id,
+            place.key_slug,
+            use.scope or "",
+            opens,
+            self.call is not None,
+            use.version or 0,
+        )
 
     @property
     def methods(self) -> bytes:

@@ -85,6 +85,16 @@ class Case:
 Answer = Reply | Permit | PassOn
 
 
+@dataclass(slots=True)
+class Draft:
+    """A use decided and recorded on facts of before: nothing, until the database says that they are those of now."""
+
+    case: Case
+    facts: Facts
+    record: Record
+    answer: Answer | None = None
+
+
 class Judge:
     """Holds the caches; one per process."""
 
@@ -126,8 +136,33 @@ class Judge:
         rate = RateFacts(limit=case.loaded.rate_per_minute or 0, used=used - 1, resets_at=minute + _MINUTE)
         case.decision = decide(replace(case.loaded.context, rate=rate), case.request, now)
 
-    def close_case(self, case: Case) -> tuple[Answer, Record | None]:
+    def close_case(self, case: Case) -> tuple[Answer, Record]:
         """The answer and its record. Raises PortalError when what is stored does not open."""
+        record = self._record_case(case)
+        return self._answer(case, record.event_id), record
+
+    def draft(self, asked: Asked, facts: Facts | None, now: datetime) -> Draft | None:
+        """What the answer will be if the facts are still these; None for all that must be read first."""
+        if facts is None:
+            return None
+        try:
+            case = self.open_case(asked, facts, now)
+            if not isinstance(case, Case) or case.is_counted:
+                return None
+            draft = Draft(case, facts, self._record_case(case))
+            if asked.use.delivery != Delivery.DECISION:  # may fail, and then it is an error and not on record
+                self.finish_draft(draft)
+        except PortalError:
+            return None
+        return draft
+
+    def finish_draft(self, draft: Draft) -> Answer:
+        """The answer of a draft that held."""
+        if draft.answer is None:
+            draft.answer = self._answer(draft.case, draft.record.event_id)
+        return draft.answer
+
+    def _record_case(self, case: Case) -> Record:
         asked, decision, loaded, row = case.asked, case.decision, case.loaded, case.row
         call = {"method": asked.call.method, "path": asked.call.path[:300]} if asked.call is not None else None
         event = describe(
@@ -140,8 +175,7 @@ class Judge:
         )
         private = private_of(case.request, decision, call)
         outcome = Outcome.ALLOWED if decision.allowed else Outcome.DENIED
-        record = self.record(case.actor, event, outcome, private, row)
-        return self._answer(case, record.event_id), record
+        return self.record(case.actor, event, outcome, private, row)
 
     def record(
         self, actor: Actor, event: Event, outcome: Outcome, private: dict[str, Any], row: dict[str, Any]

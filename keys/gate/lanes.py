@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import functools
 from collections import Counter, deque
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
@@ -10,19 +11,20 @@ import psycopg
 
 from byok_portal.boundary.identifiers import new_id
 from byok_portal.errors import PortalError, Unavailable
-from keys.gate import arrays
+from keys.gate import arrays, metrics
 from keys.gate.judging import PASS_ON, Answer, Case, Judge, PassOn, clock
 from keys.gate.links import Link
-from keys.gate.statements import CONTEXTS, COUNT, FORGET, RECORD
-from keys.states import Delivery
+from keys.gate.statements import CONFIRM, CONTEXTS, COUNT, FORGET, RECORD
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
     from datetime import datetime
 
     from keys.gate.asking import Asked
+    from keys.gate.judging import Draft
+    from keys.gate.links import Rows
     from keys.gate.records import Record
-    from keys.gate.remembering import FactsMemory
+    from keys.gate.remembering import Facts, FactsMemory
 
 _KEPT: Final = timedelta(minutes=2)
 
@@ -77,15 +79,45 @@ class UseLane:
             return error
 
     async def _work(self, link: Link, items: Sequence[Asked]) -> Sequence[Answer | Exception]:
-        rows = await link.run(CONTEXTS, _asked(items, self._judge.known_entries))
-        found = dict(self._facts.get(rows, place) for place in range(rows.count))
         now = clock()
+        drafts = [self._judge.draft(item, self._facts.find(item), now) for item in items]
+        drafted = [draft for draft in drafts if draft is not None]
         answers: list[Answer | Exception] = [PASS_ON] * len(items)
+        waiting = dict.fromkeys(range(len(items)))
+        asked = _asked(items, self._judge.known_entries)
+        if drafted:
+            rows = await link.run(CONFIRM, (*asked, *_drafted(drafts)), meanwhile=lambda: self._finish(drafted))
+        else:
+            rows = await link.run(CONTEXTS, asked)
+        read: dict[int, Facts] = {}
+        for row in range(rows.count):
+            place, record = int.from_bytes(rows.raw(row, 0), "big") - 1, rows.raw(row, 1)
+            draft = drafts[place]
+            if draft is not None and not record:
+                answers[place] = self._judge.finish_draft(draft)
+                del waiting[place]
+            else:
+                read[place] = self._facts.take(items[place], record, functools.partial(_load_facts, rows, row))
+        metrics.count_drafts(held=len(items) - len(waiting), read=len(waiting))
+        if waiting:
+            await self._decide(link, [(place, items[place], read.get(place)) for place in waiting], answers)
+        return answers
+
+    def _finish(self, drafts: Sequence[Draft]) -> None:
+        """Write the answers while the database works: they are sent only if it says that the drafts hold."""
+        for draft in drafts:
+            self._judge.finish_draft(draft)
+
+    async def _decide(
+        self, link: Link, read: Sequence[tuple[int, Asked, Facts | None]], answers: list[Answer | Exception]
+    ) -> None:
+        """Decide what was just read, and record it."""
+        now = clock()
         records: list[Record] = []
         cases: list[tuple[int, Case]] = []
-        for place, item in enumerate(items):
+        for place, item, facts in read:
             try:
-                opened = self._judge.open_case(item, found.get(place + 1), now)
+                opened = self._judge.open_case(item, facts, now)
             except PortalError as error:
                 answers[place] = error
                 continue
@@ -101,10 +133,9 @@ class UseLane:
             except PortalError as error:
                 answers[place] = error
             else:
-                records += [record] if record is not None else []
+                records.append(record)
         if records:
             await link.run(RECORD, recorded(records))
-        return answers
 
     async def _count(self, link: Link, cases: Sequence[Case], now: datetime) -> None:
         """The counters of all processes are the rows of this table; a batch counts its uses of one grant at once."""
@@ -168,16 +199,36 @@ def recorded(records: Sequence[Record]) -> tuple[bytes, ...]:
 
 
 def _asked(items: Sequence[Asked], known: Sequence[str]) -> tuple[bytes, ...]:
+    """The parameters of CONTEXTS."""
+    digests, ids, slugs, scopes, opens, brokers, versions = zip(*(item.question for item in items), strict=True)
     return (
-        arrays.byteas([item.digest for item in items]),
-        arrays.uuids([item.place.key_id for item in items]),
-        arrays.texts([item.place.key_slug for item in items]),
-        arrays.texts([item.use.scope or "" for item in items]),
-        arrays.booleans([item.use.delivery != Delivery.DECISION for item in items]),
-        arrays.booleans([item.call is not None for item in items]),
+        arrays.byteas(digests),
+        arrays.uuids(ids),
+        arrays.texts(slugs),
+        arrays.texts(scopes),
+        arrays.booleans(opens),
+        arrays.booleans(brokers),
         arrays.texts(known),
-        arrays.integers([item.use.version or 0 for item in items]),
+        arrays.integers(versions),
     )
+
+
+def _drafted(drafts: Sequence[Draft | None]) -> tuple[bytes, ...]:
+    """What CONFIRM takes beside the parameters of CONTEXTS."""
+    records = [draft.record if draft is not None else None for draft in drafts]
+    sealed = [record.sealed if record is not None else None for record in records]
+    return (
+        arrays.byteas([draft.facts.digest if draft is not None else None for draft in drafts]),
+        arrays.uuids([record.event_id if record is not None else None for record in records]),
+        arrays.uuids([record.tenant_id if record is not None else None for record in records]),
+        arrays.texts([record.body if record is not None else "" for record in records]),
+        arrays.byteas([each.blob if each is not None else None for each in sealed]),
+    )
+
+
+def _load_facts(rows: Rows, row: int) -> tuple[Any, ...]:
+    facts: tuple[Any, ...] = rows.load(row)[1]
+    return facts
 
 
 def unreachable() -> Unavailable:

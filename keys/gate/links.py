@@ -82,23 +82,30 @@ class Link:
         self._forget_socket()
         await self._connection.close()
 
-    async def run(self, statement: Statement, values: Sequence[bytes | None]) -> Rows:
-        """The rows. Raises psycopg.Error: after OperationalError the outcome is unknown and the link is closed."""
+    async def run(
+        self, statement: Statement, values: Sequence[bytes | None], *, meanwhile: Callable[[], None] | None = None
+    ) -> Rows:
+        """The rows. Raises psycopg.Error: after OperationalError the outcome is unknown and the link is closed.
+
+        `meanwhile` is called while the database works.
+        """
         try:
-            return await self._run(statement, values)
+            return await self._run(statement, values, meanwhile)
         except psycopg.errors.InvalidSqlStatementName:
             # A pooler gave us another server connection than the one that prepared it.
             self._prepared.discard(statement.name)
             return await self._run(statement, values)
 
-    async def _run(self, statement: Statement, values: Sequence[bytes | None]) -> Rows:
+    async def _run(
+        self, statement: Statement, values: Sequence[bytes | None], meanwhile: Callable[[], None] | None = None
+    ) -> Rows:
         pgconn = self._pgconn
         name = statement.name.encode()
         if statement.name not in self._prepared:
             await self._exchange(lambda: pgconn.send_prepare(name, statement.sql.encode()))
             self._prepared.add(statement.name)
         formats = [_BINARY] * len(values)
-        result = await self._exchange(lambda: pgconn.send_query_prepared(name, values, formats, _BINARY))
+        result = await self._exchange(lambda: pgconn.send_query_prepared(name, values, formats, _BINARY), meanwhile)
         self._loader.set_pgresult(result)
         return Rows(result, self._load)
 
@@ -108,11 +115,13 @@ class Link:
             raise IndexError(row)
         return found
 
-    async def _exchange(self, send: Callable[[], None]) -> Any:
+    async def _exchange(self, send: Callable[[], None], meanwhile: Callable[[], None] | None = None) -> Any:
         try:
             send()
             while self._pgconn.flush():
                 await self._writable()
+            if meanwhile is not None:
+                meanwhile()
             result = None
             while True:
                 while self._pgconn.is_busy():

@@ -18,6 +18,11 @@ BATCH: Final = Histogram(
     "byok_gate_batch_size", "Uses that were decided and recorded together.", buckets=(1, 2, 4, 8, 16, 32, 64)
 )
 WAITING: Final = Gauge("byok_gate_waiting", "Uses that wait for a lane to the database.")
+DRAFTS: Final = Counter(
+    "byok_gate_drafts_total", "Uses decided on remembered facts that the database confirmed, or read anew.", ["found"]
+)
+_HELD: Final = DRAFTS.labels("held")
+_READ: Final = DRAFTS.labels("read")
 PASSED: Final = Counter("byok_gate_passed_total", "Requests that the web answered.")
 
 
@@ -39,3 +44,11 @@ def count_answer(route: str, status: int) -> None:
 def observe(route: str, seconds: float) -> None:
     """How long one took."""
     _seconds(route).observe(seconds)
+
+
+def count_drafts(*, held: int, read: int) -> None:
+    """How a batch went."""
+    if held:
+        _HELD.inc(held)
+    if read:
+        _READ.inc(read)

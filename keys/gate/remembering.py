@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
@@ -10,13 +11,17 @@ from keys import context
 from keys.gate.statements import CONTEXT_NAMES
 
 if TYPE_CHECKING:
-    from keys.gate.links import Rows
+    from collections.abc import Callable
+
+    from keys.gate.asking import Asked, Question
 
 
 @dataclass(frozen=True, slots=True)
 class Facts:
     """One row of the context as values, and the facts of a decision in it."""
 
+    digest: bytes
+    """SHA-256 of the row as PostgreSQL sends it: what a draft expects to be read again."""
     row: dict[str, Any]
     loaded: context.Loaded | None
     """None where the gate does not decide."""
@@ -33,18 +38,29 @@ class FactsMemory:
     def __init__(self, most: int = 8192) -> None:
         self._most = most
         self._kept: dict[bytes, Facts] = {}
+        self._last: dict[Question, Facts] = {}
 
-    def get(self, rows: Rows, place: int) -> tuple[int, Facts]:
-        """(which item, its facts) of a row of CONTEXTS."""
-        key, item = rows.raw(place, 1), int.from_bytes(rows.raw(place, 0), "big")
-        facts = self._kept.get(key)
+    def find(self, asked: Asked) -> Facts | None:
+        """The facts that the same question found last. They may be of the past: only the database can say."""
+        return self._last.get(asked.question)
+
+    def take(self, asked: Asked, read: bytes, load: Callable[[], tuple[Any, ...]]) -> Facts:
+        """The facts in the bytes that were just read for a question; `load` takes them apart."""
+        digest = hashlib.sha256(read).digest()
+        facts = self._kept.get(digest)
         if facts is None:
-            row = dict(zip(CONTEXT_NAMES, rows.load(place)[1], strict=True))
+            row = dict(zip(CONTEXT_NAMES, load(), strict=True))
             known = not (row["is_canary"] or row["clock_behind"])
             permissions = frozenset(Permission(scope) for scope in row["token_scopes"]) & TOKEN_PERMISSIONS
-            facts = Facts(row, context.loaded(row) if known else None, permissions)
-            if len(self._kept) >= self._most:
-                for old in list(self._kept)[: self._most // 8]:
-                    del self._kept[old]
-            self._kept[key] = facts
-        return item, facts
+            facts = Facts(digest, row, context.loaded(row) if known else None, permissions)
+            self._make_room(self._kept)
+            self._kept[digest] = facts
+        self._make_room(self._last)
+        self._last[asked.question] = facts
+        return facts
+
+    def _make_room(self, kept: dict[Any, Facts]) -> None:
+        """Forget the oldest when it is full."""
+        if len(kept) >= self._most:
+            for old in list(kept)[: self._most // 8]:
+                del kept[old]

@@ -29,13 +29,12 @@ _FIRST: Final = (
 _MATCH: Final = (
     "y.id = coalesce(a.key_id, (SELECT s.id FROM keys_key s WHERE s.tenant_id = t.id AND s.slug = a.key_slug))"
 )
-CONTEXTS: Final = Statement(
-    "gate_contexts",
-    f"""
-SELECT a.n, facts
-  FROM unnest($1::bytea[], $2::uuid[], $3::text[], $4::text[], $5::bool[], $6::bool[], $8::int4[]) WITH ORDINALITY
-       AS a(digest, key_id, key_slug, scope, opens, broker, version, n),
-LATERAL (
+ASKED: Final = "$1::bytea[], $2::uuid[], $3::text[], $4::text[], $5::bool[], $6::bool[], $8::int4[]"
+"""One row for each use that is asked for, with `ASKED_NAMES`; $7 are the digests of the provider entries at hand."""
+
+ASKED_NAMES: Final = "digest, key_id, key_slug, scope, opens, broker, version"
+
+FACTS: Final = f"""
 SELECT t.id AS tenant_id, t.slug AS tenant_slug, k.id AS token_id, k.scopes AS token_scopes,
        (c.state = 'active' AND k.revoked_at IS NULL AND k.expires_at > clock_timestamp()) AS token_live,
        c.slug AS consumer_slug,
@@ -59,9 +58,37 @@ SELECT t.id AS tenant_id, t.slug AS tenant_slug, k.id AS token_id, k.scopes AS t
   JOIN tenants_tenant t ON t.id = k.tenant_id {context.JOINS.format(match=_MATCH)}
   LEFT JOIN keys_provider pr ON pr.id = y.provider_id
  WHERE k.digest = a.digest
-) facts
+"""  # noqa: S608  # constants
+"""Everything that the use `a` is decided on; no row for a token that nobody has."""
+
+CONTEXTS: Final = Statement(
+    "gate_contexts",
+    f"""
+SELECT a.n, facts FROM unnest({ASKED}) WITH ORDINALITY AS a({ASKED_NAMES}, n), LATERAL ({FACTS}) facts
 """,  # noqa: S608  # constants
 )
+
+# A draft holds if the facts are, byte for byte, those that it was decided on: then it is the decision, made by the same
+# code on what is read here, and is recorded as such. The facts hold the audit data key, so that needs no second look.
+CONFIRM: Final = Statement(
+    "gate_confirm",
+    f"""
+WITH read AS MATERIALIZED (
+  SELECT a.n, a.event_id, a.tenant_id, a.body, a.sealed, facts,
+         coalesce(a.expected = sha256(record_send(facts)), false) AS holds
+    FROM unnest({ASKED}, $9::bytea[], $10::uuid[], $11::uuid[], $12::text[], $13::bytea[]) WITH ORDINALITY
+         AS a({ASKED_NAMES}, expected, event_id, tenant_id, body, sealed, n),
+         LATERAL ({FACTS}) facts
+), private AS (
+  INSERT INTO audit_private (event_id, tenant_id, sealed)
+  SELECT event_id, tenant_id, sealed FROM read WHERE holds AND sealed IS NOT NULL
+), inbox AS (
+  INSERT INTO audit_inbox (event_id, tenant_id, body) SELECT event_id, tenant_id, body FROM read WHERE holds ORDER BY n
+)
+SELECT n, CASE WHEN NOT holds THEN facts END FROM read
+""",  # noqa: S608  # constants
+)
+"""Reads as CONTEXTS, and puts on record what was decided beforehand on those very facts. Null facts: it held."""
 
 CONTEXT_NAMES: Final = (
     *_FIRST,

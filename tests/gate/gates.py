@@ -18,10 +18,10 @@ if TYPE_CHECKING:
 
 
 @contextlib.contextmanager
-def running(folder: Path, *, web: str = "", port: int | None = None) -> Iterator[int]:
+def running(folder: Path, *, web: str = "", port: int | None = None, metrics: int = 0) -> Iterator[int]:
     """The port of a gate, stopped at the end."""
     port = port or free_port()
-    process = start(folder, port=port, web=web)
+    process = start(folder, port=port, web=web, metrics=metrics)
     try:
         wait_open(port, folder)
         yield port
@@ -30,15 +30,17 @@ def running(folder: Path, *, web: str = "", port: int | None = None) -> Iterator
         process.wait(20)
 
 
-def start(folder: Path, *, port: int, web: str = "") -> subprocess.Popen[bytes]:
+def start(folder: Path, *, port: int, web: str = "", metrics: int = 0) -> subprocess.Popen[bytes]:
     """A gate under its own login, as in production."""
     settings = {**os.environ, "DATABASE_URL": os.environ["DATABASE_URL_GATE"], "ALLOWED_HOSTS": "testserver,localhost"}
     command = [sys.executable, "manage.py", "gate", "--port", str(port), "--web", web]
+    command += ["--metrics-port", str(metrics)]
     with (folder / f"gate-{port}.log").open("ab") as log:
         return subprocess.Popen(command, cwd=ROOT, env=settings, stdout=log, stderr=log)
 
 
-def wait_open(port: int, folder: Path) -> None:
+def wait_open(port: int, folder: Path, *, log: str = "") -> None:
+    """Until something listens there."""
     deadline = time.monotonic() + 20
     while time.monotonic() < deadline:
         with contextlib.suppress(OSError):
@@ -47,7 +49,7 @@ def wait_open(port: int, folder: Path) -> None:
             connection.close()
             return
         time.sleep(0.05)
-    raise AssertionError((folder / f"gate-{port}.log").read_text(errors="replace")[-3000:])
+    raise AssertionError((folder / (log or f"gate-{port}.log")).read_text(errors="replace")[-3000:])
 
 
 def call(
@@ -61,3 +63,19 @@ def call(
         return answer.status, {name.lower(): value for name, value in answer.getheaders()}, answer.read()
     finally:
         connection.close()
+
+
+@contextlib.contextmanager
+def web(folder: Path) -> Iterator[int]:
+    """The port of a web process that keeps its connections to the database, as in production."""
+    port, settings = free_port(), {**os.environ, "CONN_MAX_AGE": "60"}
+    command = [sys.executable, "-m", "granian", "--interface", "wsgi", "--host", "127.0.0.1", "--port", str(port)]
+    command += ["--workers", "1", "--blocking-threads", "4", "byok_portal.wsgi:application"]
+    with (folder / "web.log").open("ab") as log:
+        process = subprocess.Popen(command, cwd=ROOT, env=settings, stdout=log, stderr=log)
+    try:
+        wait_open(port, folder, log="web.log")
+        yield port
+    finally:
+        process.terminate()
+        process.wait(20)

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import re
+import urllib.request
 from typing import TYPE_CHECKING, Any
 
 import pytest
@@ -11,9 +12,11 @@ from django.test import Client
 
 from keys.decision import Code
 from tests.gate import gates
+from tests.portal import free_port
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+    from pathlib import Path
     from uuid import UUID
 
     import psycopg
@@ -126,7 +129,7 @@ def both(gate: int, path: str, body: Any, headers: dict[str, str]) -> tuple[Answ
     data = json.dumps(body).encode()
     web = Client(headers=headers).post(path, data, content_type="application/json")
     there = (web.status_code, {name.lower(): value for name, value in web.headers.items()}, web.content)
-    return there, gates.call(gate, path, data, {"Content-Type": "application/json", **headers})
+    return there, ask(gate, path, body, headers)
 
 
 def plain(answer: Answer, *known: object) -> Answer:
@@ -160,16 +163,25 @@ def entry(admin: psycopg.Connection, answer: Answer) -> dict[str, Any] | None:
 
 
 def compare(scene: Scene, gate: int, body: dict[str, Any], path: str = "", **headers: str) -> tuple[Answer, Answer]:
+    """The gate is asked twice: it reads first, and then decides on what it remembers and has it confirmed."""
     web, data_plane = both(gate, path or scene.path, body, {**scene.credential.headers, **headers})
-    assert plain(web, scene.key.id) == plain(data_plane, scene.key.id)
-    assert entry(scene.admin, web) == entry(scene.admin, data_plane)
-    assert data_plane[1].keys() - {"date"} == web[1].keys()
+    again = ask(gate, path or scene.path, body, {**scene.credential.headers, **headers})
+    for answer in (data_plane, again):
+        assert plain(web, scene.key.id) == plain(answer, scene.key.id)
+        assert entry(scene.admin, web) == entry(scene.admin, answer)
+        assert answer[1].keys() - {"date"} == web[1].keys()
     return web, data_plane
+
+
+def ask(gate: int, path: str, body: Any, headers: dict[str, str]) -> Answer:
+    return gates.call(gate, path, json.dumps(body).encode(), {"Content-Type": "application/json", **headers})
 
 
 @pytest.mark.parametrize("state", STATES)
 def test_both_doors_answer_alike_when(gate: int, scene: Scene, state: str) -> None:
     what, change, code = STATES[state]
+    for delivery in ("decision", "lease"):  # what the gate remembers is from before the change
+        assert ask(gate, scene.path, {**USE, "delivery": delivery}, scene.credential.headers)[0] == 200
     scene.change(what, change)
     try:
         answers = {
@@ -250,14 +262,28 @@ def test_a_rate_is_counted_over_both_doors(gate: int, scene: Scene) -> None:
         assert int(data_plane[1]["retry-after"]) <= 60
 
 
+def test_a_use_that_nothing_has_changed_since_is_confirmed_in_the_statement_that_records_it(
+    tmp_path: Path, scene: Scene
+) -> None:
+    metrics = free_port()
+    with gates.running(tmp_path, metrics=metrics) as gate:
+        for _ in range(3):
+            assert ask(gate, scene.path, USE, scene.credential.headers)[0] == 200
+        scene.change("grant", "scopes = '{secrets:list}'")
+        for _ in range(2):
+            assert ask(gate, scene.path, USE, scene.credential.headers)[0] == 403
+        with urllib.request.urlopen(f"http://127.0.0.1:{metrics}/") as answer:
+            figures = answer.read().decode()
+    assert 'byok_gate_drafts_total{found="held"} 3.0' in figures
+    assert 'byok_gate_drafts_total{found="read"} 2.0' in figures
+
+
 @pytest.mark.parametrize("token", ["revoked_at = NULL", "revoked_at = now()"])
 def test_every_answer_about_a_canary_is_the_webs(gate: int, scene: Scene, token: str) -> None:
     """A drill ends a token, and looks for the refusal of each process that answered before."""
     scene.change("key", "is_canary = true")
     scene.change("token", token)
-    status, _, body = gates.call(
-        gate, scene.path, json.dumps(USE).encode(), {"Content-Type": "application/json", **scene.credential.headers}
-    )
+    status, _, body = ask(gate, scene.path, USE, scene.credential.headers)
     assert (status, json.loads(body)["code"]) == (503, "no_web")
 
 

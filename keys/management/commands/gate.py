@@ -11,6 +11,7 @@ from django.core.management.base import BaseCommand, CommandError, CommandParser
 from prometheus_client import start_http_server
 
 from keys.gate.app import Gate
+from keys.gate.serving import GateProtocol
 
 
 class Command(BaseCommand):
@@ -32,7 +33,7 @@ class Command(BaseCommand):
         config = uvicorn.Config(
             Gate(web=options["web"]),
             loop="uvloop",
-            http="httptools",
+            http=GateProtocol,
             lifespan="on",
             log_config=None,
             access_log=False,
