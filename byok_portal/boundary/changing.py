@@ -16,6 +16,13 @@ if TYPE_CHECKING:
     from rest_framework.serializers import BaseSerializer
 
 
+def parse(body: type[BaseSerializer[Any]], request: Request) -> dict[str, Any]:
+    """The request's body in that shape. Raises ValidationError, which becomes fields and rules."""
+    serializer = body(data=request.data)
+    serializer.is_valid(raise_exception=True)
+    return dict(serializer.validated_data)
+
+
 class ChangeView(PortalView):
     """Base: subclasses find the thing and say what it is answered with. `view_of` makes one view per operation."""
 
@@ -40,18 +47,13 @@ class ChangeView(PortalView):
         def call() -> Response:
             if self.looks_first:
                 thing = self.read(self.find, **where)
-                values = self._parse(request)
+                values = parse(self.body, request)
             else:
-                values = self._parse(request)
+                values = parse(self.body, request)
                 thing = self.read(self.find, **where)
             return self.answer(operation(actor=self.actor, **thing, **values))
 
         return self.once(call)
-
-    def _parse(self, request: Request) -> dict[str, Any]:
-        serializer = self.body(data=request.data)
-        serializer.is_valid(raise_exception=True)
-        return dict(serializer.validated_data)
 
 
 View = TypeVar("View", bound=ChangeView)

@@ -8,13 +8,13 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from byok_portal.boundary.api import PortalView, paginate
+from byok_portal.boundary.changing import parse
 from byok_portal.boundary.permissions import Permission
 from byok_portal.boundary.schema_api import IDEMPOTENCY, PAGING, WRITES, describe, page_of
 from keys import recertification
 from keys.policies import Overdue
 from keys.services import campaigns
 from keys.states import CampaignState, ItemState
-from tenants.api.views import parse
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -8,13 +8,13 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from byok_portal.boundary.api import PortalView, paginate
+from byok_portal.boundary.changing import parse
 from byok_portal.boundary.permissions import Permission
 from byok_portal.boundary.schema_api import IDEMPOTENCY, PAGING, WRITES, describe, page_of
 from keys import selectors
 from keys.models.drills import EVERY
 from keys.services import drills
 from keys.states import DrillKind, DrillState
-from tenants.api.views import parse
 
 if TYPE_CHECKING:
     from uuid import UUID

@@ -8,13 +8,13 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from byok_portal.boundary.api import PortalView
+from byok_portal.boundary.changing import parse
 from byok_portal.boundary.permissions import Permission
 from byok_portal.boundary.schema_api import IDEMPOTENCY, WRITES, describe
 from keys import posture, selectors
 from keys.api.serializers import GrantBody, NoteBody
 from keys.findings import Kind, Remedy, Severity
 from keys.services import findings
-from tenants.api.views import parse
 
 if TYPE_CHECKING:
     from rest_framework.request import Request

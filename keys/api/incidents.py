@@ -8,7 +8,7 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from byok_portal.boundary.api import PortalView, paginate
-from byok_portal.boundary.changing import ChangeView, view_of
+from byok_portal.boundary.changing import ChangeView, parse, view_of
 from byok_portal.boundary.permissions import Permission
 from byok_portal.boundary.schema_api import IDEMPOTENCY, PAGING, WRITES, describe, page_of
 from byok_portal.errors import NotFound
@@ -16,7 +16,6 @@ from keys import blast, selectors
 from keys.api.serializers import CompromiseBody, NoteBody, QuarantineBody
 from keys.models import Incident, IncidentTask
 from keys.services import exposing, incidents
-from tenants.api.views import parse
 
 if TYPE_CHECKING:
     from uuid import UUID

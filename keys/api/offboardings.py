@@ -9,6 +9,7 @@ from rest_framework.response import Response
 
 from byok_portal.boundary import binding
 from byok_portal.boundary.api import PortalView, paginate
+from byok_portal.boundary.changing import parse
 from byok_portal.boundary.permissions import Permission
 from byok_portal.boundary.schema_api import IDEMPOTENCY, PAGING, WRITES, describe, page_of
 from byok_portal.errors import NotFound
@@ -16,7 +17,6 @@ from keys import endings
 from keys.services import offboarding
 from tenants import selectors as tenants
 from tenants.api.serializers import OffboardingStepBody, ReasonBody
-from tenants.api.views import parse
 from tenants.models import Offboarding, OffboardingStep
 from tenants.states import SubjectKind
 

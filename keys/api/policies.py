@@ -9,12 +9,12 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from byok_portal.boundary.api import PortalView
+from byok_portal.boundary.changing import parse
 from byok_portal.boundary.permissions import Permission
 from byok_portal.boundary.schema_api import IDEMPOTENCY, WRITES, describe
 from keys import rulebook, selectors
 from keys.policies import BOUNDS, Overdue, in_force, to_document
 from keys.services import policies
-from tenants.api.views import parse
 
 if TYPE_CHECKING:
     from rest_framework.request import Request

@@ -8,6 +8,7 @@ from rest_framework import serializers
 from rest_framework.response import Response
 
 from byok_portal.boundary.api import PortalView, paginate
+from byok_portal.boundary.changing import parse
 from byok_portal.boundary.permissions import Permission
 from byok_portal.boundary.schema_api import IDEMPOTENCY, PAGING, WRITES, describe, page_of
 from keys import selectors
@@ -15,7 +16,6 @@ from keys.api.serializers import KeyBody
 from keys.services import projects as keys
 from tenants import selectors as tenants
 from tenants.api.serializers import ConsumerBody
-from tenants.api.views import parse
 from tenants.models import Project
 from tenants.services import projects
 

@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 from rest_framework.response import Response
 
 from byok_portal.boundary.api import PortalView
+from byok_portal.boundary.changing import parse
 from byok_portal.boundary.schema_api import IDEMPOTENCY, WRITES, describe
 from keys import selectors
 from keys.api.serializers import RotateAssistedBody, VersionBody
 from keys.services import assisted
-from tenants.api.views import parse
 
 if TYPE_CHECKING:
     from rest_framework.request import Request

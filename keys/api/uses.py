@@ -12,6 +12,7 @@ from rest_framework.response import Response
 
 from byok_portal.boundary import problems
 from byok_portal.boundary.api import PortalView
+from byok_portal.boundary.changing import parse
 from byok_portal.boundary.schema_api import describe
 from byok_portal.boundary.secrets import Secret
 from keys import use_answers
@@ -21,7 +22,6 @@ from keys.selectors import end_of
 from keys.services import introspection, uses
 from keys.states import Delivery, Environment
 from tenants import rules
-from tenants.api.views import parse
 
 if TYPE_CHECKING:
     from rest_framework.request import Request

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 from rest_framework.response import Response
 
 from byok_portal.boundary.api import PortalView, paginate
-from byok_portal.boundary.changing import ChangeView, view_of
+from byok_portal.boundary.changing import ChangeView, parse, view_of
 from byok_portal.boundary.permissions import Permission
 from byok_portal.boundary.schema_api import IDEMPOTENCY, PAGING, WRITES, describe, page_of
 from byok_portal.boundary.secrets import Secret
@@ -19,7 +19,6 @@ from keys.services import grants, leaving, lifecycle, ownership, registration, r
 from keys.services.drafts import KeyDraft
 from tenants import selectors as tenants
 from tenants.api.serializers import ConsumerBody, EndConsumerBody, ReasonBody
-from tenants.api.views import parse
 
 if TYPE_CHECKING:
     from uuid import UUID

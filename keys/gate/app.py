@@ -22,7 +22,7 @@ from keys.gate.brokering import BrokenCallError, Broker, Outgoing
 from keys.gate.introspecting import IntrospectLane, Presented
 from keys.gate.judging import Judge, PassOn, Permit
 from keys.gate.lanes import Database, RecordLane, UseLane
-from keys.gate.relay import BrokenAnswerError, CallerGoneError, Relay
+from keys.gate.relay import BrokenAnswerError, CallerGoneError, Relay, scheme_of
 from keys.gate.remembering import FactsMemory
 from keys.gate.replies import Reply, Writer
 from keys.gate.wire import address_of, is_json, read_body, send_reply
@@ -294,7 +294,7 @@ class Gate:
         """Whether nothing about the request wants more than the gate knows: each header once, a host of ours."""
         if len(headers) != len(scope["headers"]):
             return False  # a header that came twice
-        if self._redirects and headers.get(b"x-forwarded-proto") != b"https":
+        if self._redirects and scheme_of(scope) != b"https":
             return False
         return self._is_ours(headers.get(b"host", b""))
 

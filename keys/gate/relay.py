@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any, Final
 from urllib.parse import urlsplit
 
 import httpcore
+from django.conf import settings
 
 from byok_portal.errors import InvalidInput, Unavailable
 
@@ -186,18 +187,24 @@ def _onward(scope: Scope, body: _Body) -> list[tuple[bytes, bytes]]:
         if header == b"connection"
         for name in value.split(b",")
     }
-    dropped = HOP_BY_HOP | named | {b"x-forwarded-for"}
+    dropped = HOP_BY_HOP | named | {b"x-forwarded-for", b"x-forwarded-proto"}
     headers = [(name, value) for name, value in scope["headers"] if name not in dropped]
     earlier = [value for name, value in scope["headers"] if name == b"x-forwarded-for"]
     peer = (scope["client"] or ("",))[0].encode()
     headers.append((b"x-forwarded-for", b", ".join([*earlier, peer])))
-    if not any(name == b"x-forwarded-proto" for name, _ in headers):
-        headers.append((b"x-forwarded-proto", scope["scheme"].encode()))
+    headers.append((b"x-forwarded-proto", scheme_of(scope)))
     lengths = [value for name, value in headers if name == b"content-length"]
     if not lengths and body.is_there:
         length = body.length
         headers.append((b"transfer-encoding", b"chunked") if length is None else (b"content-length", b"%d" % length))
     return headers
+
+
+def scheme_of(scope: Scope) -> bytes:
+    """How the caller came: as the trusted proxies in front say; with none of them, what the caller says is nothing."""
+    said = [value for name, value in scope["headers"] if name == b"x-forwarded-proto"]
+    own: str = scope["scheme"]
+    return said[-1] if said and settings.ALLAUTH_TRUSTED_PROXY_COUNT else own.encode()
 
 
 def _malformed() -> InvalidInput:

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from rest_framework.response import Response
 
 from byok_portal.boundary.api import PortalView, paginate
+from byok_portal.boundary.changing import parse
 from byok_portal.boundary.permissions import Permission
 from byok_portal.boundary.schema_api import IDEMPOTENCY, PAGING, WRITES, describe, page_of
 from tenants import selectors
@@ -17,14 +18,6 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from rest_framework.request import Request
-    from rest_framework.serializers import Serializer
-
-
-def parse(body: type[Serializer[Any]], request: Request) -> dict[str, Any]:
-    """The request's body in that shape. Raises ValidationError, which becomes fields and rules."""
-    serializer = body(data=request.data)
-    serializer.is_valid(raise_exception=True)
-    return dict(serializer.validated_data)
 
 
 class Tenants(PortalView):

@@ -62,7 +62,7 @@ def test_nothing_of_one_caller_is_left_for_the_next(relayed: Fixture) -> None:
 
 def test_the_web_gets_the_callers_headers_and_no_others(relayed: Fixture) -> None:
     hops = {"TE": "trailers", "Connection": "X-Hop", "X-Hop": "1"}
-    sent = {"User-Agent": "stranger", "X-Forwarded-For": "203.0.113.9", **hops}
+    sent = {"User-Agent": "stranger", "X-Forwarded-For": "203.0.113.9", "X-Forwarded-Proto": "https", **hops}
     seen = ask(relayed, "/anything", headers=sent)["headers"]
     assert seen.pop("x-forwarded-for") == "203.0.113.9, 127.0.0.1"
     assert seen.pop("x-forwarded-proto") == "http"
