@@ -59,6 +59,7 @@ _PROBLEMS = {
     401: "No token, or one that is not live.",
     403: "The token lacks the scope, or the use is denied.",
     404: "Missing, or another tenant's.",
+    406: "The answer is JSON, which the Accept header leaves out.",
     409: "The state does not allow it.",
     415: "Send application/json.",
     422: "A field breaks a rule.",
@@ -79,7 +80,7 @@ def describe(
     **more: Any,
 ) -> Callable[[Any], Any]:
     """`extend_schema` with the problems that the operation may answer with. `also`: further good answers."""
-    always = (400, 401, 403, 404)
+    always = (400, 401, 403, 404, 406)
     responses: dict[Any, Any] = {status: answer, **(also or {})}
     for code in sorted({*always, *problems}):
         responses[code, "application/problem+json"] = OpenApiResponse(Problem, description=_PROBLEMS[code])

@@ -52,6 +52,7 @@ class Keys(PortalView):
     """Keys of the tenant."""
 
     reads = Permission.KEY_READ
+    may_lag = True
 
     @describe("keys_list", answer=page_of(bodies.KeyBody), problems=(422,), parameters=PAGING)
     def get(self, request: Request, tenant: str) -> Response:

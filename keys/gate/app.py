@@ -22,7 +22,7 @@ from keys.gate.brokering import BrokenCallError, Broker, Outgoing
 from keys.gate.introspecting import IntrospectLane, Presented
 from keys.gate.judging import Judge, PassOn, Permit
 from keys.gate.lanes import Database, RecordLane, UseLane
-from keys.gate.relay import BrokenAnswerError, CallerGoneError, Relay, scheme_of
+from keys.gate.relay import BrokenAnswerError, CallerGoneError, Relay, malformed, scheme_of
 from keys.gate.remembering import FactsMemory
 from keys.gate.replies import Reply, Writer
 from keys.gate.wire import address_of, is_json, read_body, send_reply
@@ -143,6 +143,10 @@ class Gate:
         future = self._submit(asked)
         await asyncio.wait([future])
         return self._outcome(asked, future)
+
+    def refuse_malformed(self) -> Reply:
+        """The answer to bytes that are no HTTP."""
+        return self._writer.problem(malformed(), request_id=new_id())
 
     def serve_use(self, cycle: ShortCycle) -> None:
         """The short way: as `_use`, by call-backs."""

@@ -82,7 +82,7 @@ class Relay:
             try:
                 answer = await self._pool.handle_async_request(request)
             except httpcore.LocalProtocolError:
-                raise _malformed() from None
+                raise malformed() from None
             except (httpcore.NetworkError, httpcore.TimeoutException, httpcore.ProtocolError):
                 raise Unavailable("The portal's web process does not answer.", code="web_unavailable") from None
             try:
@@ -96,7 +96,7 @@ class Relay:
         path: bytes = scope["raw_path"]
         hosts = [value for name, value in scope["headers"] if name == b"host"]
         if not path.startswith(b"/") or len(hosts) != 1 or self._parts is None:
-            raise _malformed()
+            raise malformed()
         query: bytes = scope["query_string"]
         url = httpcore.URL(
             scheme=self._parts.scheme.encode(),
@@ -207,7 +207,8 @@ def scheme_of(scope: Scope) -> bytes:
     return said[-1] if said and settings.ALLAUTH_TRUSTED_PROXY_COUNT else own.encode()
 
 
-def _malformed() -> InvalidInput:
+def malformed() -> InvalidInput:
+    """What is said of a request that HTTP does not know."""
     error = InvalidInput("This is not a request that the portal can answer.", code="malformed_request")
     error.status = 400
     return error

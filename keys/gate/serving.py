@@ -65,11 +65,7 @@ class ShortCycle:
         self.response_complete = True
         if self.disconnected or protocol.transport.is_closing():
             return
-        parts = [STATUS_LINE[reply.status]]
-        for name, value in (*protocol.server_state.default_headers, *reply.headers):
-            parts += (name, b": ", value, b"\r\n")
-        parts += (b"\r\n" if self.keep_alive else b"connection: close\r\n\r\n", reply.body)
-        protocol.transport.write(b"".join(parts))
+        protocol.transport.write(_block(reply, protocol.server_state.default_headers, keep_alive=self.keep_alive))
         if not self.keep_alive:
             protocol.transport.close()
         protocol.on_response_complete()
@@ -109,6 +105,12 @@ class GateProtocol(HttpToolsProtocol):
         else:
             super().on_message_complete()
 
+    def send_400_response(self, msg: str) -> None:
+        """What came is no HTTP."""
+        gate: Gate = self.config.app  # type: ignore[assignment]
+        self.transport.write(_block(gate.refuse_malformed(), self.server_state.default_headers, keep_alive=False))
+        self.transport.close()
+
     def serve_long(self, short: ShortCycle) -> None:
         """Go on with uvicorn's own cycle, as if the short one had not begun."""
         if short.disconnected or self.transport.is_closing():
@@ -144,6 +146,15 @@ class GateProtocol(HttpToolsProtocol):
         if self.expect_100_continue or parser.get_http_version() != "1.1" or parser.should_upgrade():
             return None
         return asking.find_use(url.decode("ascii")) if url.isascii() and _is_small(self.headers) else None
+
+
+def _block(reply: Reply, more: _Headers, *, keep_alive: bool) -> bytes:
+    """A whole answer as it goes over the wire. Every header is of our own making: none holds a caller's text."""
+    parts = [STATUS_LINE[reply.status]]
+    for name, value in (*more, *reply.headers):
+        parts += (name, b": ", value, b"\r\n")
+    parts += (b"\r\n" if keep_alive else b"connection: close\r\n\r\n", reply.body)
+    return b"".join(parts)
 
 
 class _Nobody:

@@ -60,6 +60,7 @@ class ListPage(TenantPage):
 
     permission: ClassVar[Permission] = Permission.KEY_READ
     section: ClassVar[str] = "keys"
+    may_lag: ClassVar[bool] = True
 
     def get(self, request: HttpRequest) -> HttpResponse:
         """Filter by tab, provider and the text that is searched."""

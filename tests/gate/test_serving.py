@@ -131,3 +131,14 @@ def test_a_caller_that_leaves_disturbs_nobody(gate: int, head: bytes) -> None:
         with socket.create_connection(("127.0.0.1", gate), timeout=20) as connection:
             connection.sendall(plain(head))
         assert exchange(gate, plain(head))[0].startswith(b"HTTP/1.1 200 OK\r\n")
+
+
+@pytest.mark.parametrize(
+    "nonsense", [b"nonsense\r\n\r\n", b"GET / HTTP/1.1\r\nno colon here\r\n\r\n", b"\x16\x03\x01\x02\x00"]
+)
+def test_what_is_no_http_is_told_so_in_the_words_of_the_api(gate: int, nonsense: bytes) -> None:
+    (answer,) = exchange(gate, nonsense)
+    head, _, body = answer.partition(b"\r\n\r\n")
+    assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
+    assert b"content-type: application/problem+json" in head
+    assert json.loads(body)["code"] == "malformed_request"
