@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import asyncio
 import functools
+import gc
 import time
 from typing import TYPE_CHECKING, Any, Final
 
@@ -72,8 +73,16 @@ class Gate:
             [IntrospectLane(self._introspect_database, self._writer)], observe=metrics.BATCH.observe
         )
         self._broker = Broker(self._records.submit)
-        metrics.WAITING.set_function(lambda: self._uses.waiting)
+        metrics.watch(self._read_gauges)
+        # What is here now stays, and a use makes a hundred objects but no cycle: the collector need not look so often.
+        gc.collect()
+        gc.freeze()
+        gc.set_threshold(10_000, 20, 20)
         self._relay = Relay(self._web)
+
+    def _read_gauges(self) -> metrics.Gauges:
+        links = sum(database.is_open for database in self._databases)
+        return metrics.Gauges(waiting=self._uses.waiting, oldest=self._uses.oldest(), links=links)
 
     async def stop(self) -> None:
         """Answer what is under way, then leave."""
@@ -126,12 +135,12 @@ class Gate:
             if isinstance(reply, Reply):
                 await send_reply(send, reply)
                 route = "use" if place else "introspect"
-                metrics.count_answer(route, reply.status)
+                metrics.count_answer(route, reply.status, reply.code)
                 return route
         brokered = asking.find_proxy(path) if method in _CALLS else None
         if brokered is not None and await self._proxy(scope, brokered, receive, send):
             return "proxy"
-        metrics.PASSED.inc()
+        metrics.count_passed()
         await self._relay.serve(scope, receive, send, read=read, more=more)
         return "web"
 
@@ -230,7 +239,7 @@ class Gate:
         if isinstance(answer, Permit):
             await self._broker_call(asked, answer, scope, receive, send)
         elif isinstance(answer, Reply):
-            metrics.count_answer("proxy", answer.status)
+            metrics.count_answer("proxy", answer.status, answer.code)
             await send_reply(send, answer)
         else:
             return False
@@ -288,7 +297,7 @@ class Gate:
             reply = self._writer.problem(
                 error, request_id=asked.request_id, audit_id=broken.audit_id, allow=asked.methods
             )
-            metrics.count_answer("proxy", reply.status)
+            metrics.count_answer("proxy", reply.status, reply.code)
             await send_reply(send, reply)
         finally:
             for task in watch:

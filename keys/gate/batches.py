@@ -43,7 +43,7 @@ class Batcher(Generic[Item, Answer]):
         """`observe` hears the size of each batch; `most` uses make one, `waiting` may queue."""
         self._free = list(lanes)
         self._most, self._limit = most, waiting
-        self._queue: deque[tuple[Item, asyncio.Future[Answer]]] = deque()
+        self._queue: deque[tuple[Item, asyncio.Future[Answer], float]] = deque()
         self._loop = asyncio.get_running_loop()
         self._tasks: set[asyncio.Task[None]] = set()
         self._woken = False
@@ -54,12 +54,16 @@ class Batcher(Generic[Item, Answer]):
         """How many wait for a lane."""
         return len(self._queue)
 
+    def oldest(self) -> float:
+        """How many seconds the first in the queue has waited."""
+        return self._loop.time() - self._queue[0][2] if self._queue else 0.0
+
     def submit(self, item: Item) -> asyncio.Future[Answer]:
         """The answer to come. Raises Unavailable when the queue is full: better said at once than too late."""
         if len(self._queue) >= self._limit:
             raise Unavailable("The gate has more requests than it can answer.", code="overloaded")
         future: asyncio.Future[Answer] = self._loop.create_future()
-        self._queue.append((item, future))
+        self._queue.append((item, future, self._loop.time()))
         if self._free and not self._woken:
             # At the end of this turn of the loop: what arrived with this request goes with it.
             self._woken = True
@@ -80,16 +84,16 @@ class Batcher(Generic[Item, Answer]):
             self._tasks.add(task)
             task.add_done_callback(self._tasks.discard)
 
-    async def _serve(self, lane: Lane[Item, Answer], batch: list[tuple[Item, asyncio.Future[Answer]]]) -> None:
+    async def _serve(self, lane: Lane[Item, Answer], batch: list[tuple[Item, asyncio.Future[Answer], float]]) -> None:
         self._observe(len(batch))
         try:
-            answers: Sequence[Answer | Exception] = await lane.work([item for item, _ in batch])
+            answers: Sequence[Answer | Exception] = await lane.work([item for item, _, _ in batch])
         except Exception as error:  # noqa: BLE001  # told to everybody who waits
             answers = [error] * len(batch)
         self._free.append(lane)
         if self._queue:
             self._start()
-        for (_, future), answer in zip(batch, answers, strict=True):
+        for (_, future, _), answer in zip(batch, answers, strict=True):
             if future.done():
                 continue  # its caller has gone
             if isinstance(answer, Exception):

@@ -213,6 +213,7 @@ class Judge:
                 audit_id=audit_id,
                 allow=asked.methods,
                 more=use_answers.denial_headers(decision),
+                code=decision.code.value,
             )
         if asked.call is not None:
             return self._permit(case, audit_id)

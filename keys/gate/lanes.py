@@ -36,6 +36,11 @@ class Database:
         self._parameters = parameters
         self._link: Link | None = None
 
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a link."""
+        return self._link is not None and not self._link.is_closed
+
     async def get(self) -> Link:
         """Raises Unavailable without a database."""
         if self._link is None or self._link.is_closed:

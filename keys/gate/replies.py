@@ -34,12 +34,37 @@ _SEPARATORS: Final = (("\u2028".encode(), b"\\u2028"), ("\u2029".encode(), b"\\u
 
 
 @dataclass(frozen=True, slots=True)
+class Shared:
+    """Headers that many answers have, also as they go over the wire."""
+
+    headers: Headers
+    block: bytes
+
+    @classmethod
+    def of(cls, headers: Headers) -> Shared:
+        """These."""
+        return cls(headers, block_of(headers))
+
+
+@dataclass(slots=True)
 class Reply:
-    """A whole answer."""
+    """A whole answer; `code` is the stable word of a refusal."""
 
     status: int
-    headers: Headers
+    own: Headers
+    shared: Shared
     body: bytes
+    code: str = ""
+
+    @property
+    def headers(self) -> Headers:
+        """All of them."""
+        return [*self.own, *self.shared.headers]
+
+
+def block_of(headers: Iterable[tuple[bytes, bytes]]) -> bytes:
+    """Headers as they go over the wire. Only for those of our own making: nothing is looked for in them."""
+    return b"".join([b"%s: %s\r\n" % header for header in headers])
 
 
 class _Secure(HttpRequest):
@@ -65,6 +90,7 @@ class Writer:
 
     def __init__(self) -> None:
         self._common = [*fixed_headers(), (b"cache-control", b"no-store")]
+        self._shared = {allow: Shared.of([*self._common, (b"allow", allow)]) for allow in (USE_METHODS, PROXY_METHODS)}
         self._process = (PROCESS_HEADER.lower().encode(), name_process().encode())
 
     def document(
@@ -77,6 +103,7 @@ class Writer:
         audit_id: UUID | None = None,
         allow: bytes = USE_METHODS,
         more: Iterable[tuple[str, str]] = (),
+        code: str = "",
     ) -> Reply:
         """A JSON body with its receipt."""
         data = _encode(body)
@@ -84,17 +111,11 @@ class Writer:
             if separator in data:
                 data = data.replace(separator, escaped)
         identifier = str(request_id).encode()
-        headers = [
-            (b"content-type", kind),
-            (b"content-length", str(len(data)).encode()),
-            (b"x-request-id", identifier),
-            *self._common,
-            (b"allow", allow),
-        ]
+        own = [(b"content-type", kind), (b"content-length", b"%d" % len(data)), (b"x-request-id", identifier)]
         if audit_id is not None:
-            headers.append((b"audit-id", identifier if audit_id == request_id else str(audit_id).encode()))
-        headers += [(name.lower().encode(), value.encode()) for name, value in more]
-        return Reply(status, headers, data)
+            own.append((b"audit-id", identifier if audit_id == request_id else str(audit_id).encode()))
+        own += [(name.lower().encode(), value.encode()) for name, value in more]
+        return Reply(status, own, self._shared[allow], data, code)
 
     def brokered(self, headers: Mapping[str, str], *, request_id: UUID, audit_id: UUID, length: int | None) -> Headers:
         """The headers of a provider's answer, as they were allowed through, and ours."""
@@ -125,7 +146,8 @@ class Writer:
             audit_id=audit_id,
             allow=allow,
             more=problems.headers_of(error),
+            code=error.code,
         )
         if is_use and error.status == UNAUTHENTICATED:
-            reply.headers.append(self._process)
+            reply.own.append(self._process)
         return reply

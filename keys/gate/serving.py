@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 from uvicorn.protocols.http.httptools_impl import STATUS_LINE, HttpToolsProtocol, RequestResponseCycle
 
 from keys.gate import asking, metrics
+from keys.gate.replies import block_of
 
 if TYPE_CHECKING:
     from keys.gate.app import Gate
@@ -60,7 +61,7 @@ class ShortCycle:
 
     def answer(self, reply: Reply) -> None:
         """Write the whole answer."""
-        metrics.count_answer("use", reply.status)
+        metrics.count_answer("use", reply.status, reply.code)
         protocol = self.protocol
         self.response_complete = True
         if self.disconnected or protocol.transport.is_closing():
@@ -150,11 +151,10 @@ class GateProtocol(HttpToolsProtocol):
 
 def _block(reply: Reply, more: _Headers, *, keep_alive: bool) -> bytes:
     """A whole answer as it goes over the wire. Every header is of our own making: none holds a caller's text."""
-    parts = [STATUS_LINE[reply.status]]
-    for name, value in (*more, *reply.headers):
-        parts += (name, b": ", value, b"\r\n")
-    parts += (b"\r\n" if keep_alive else b"connection: close\r\n\r\n", reply.body)
-    return b"".join(parts)
+    end = b"\r\n" if keep_alive else b"connection: close\r\n\r\n"
+    return b"".join(
+        (STATUS_LINE[reply.status], block_of(more), block_of(reply.own), reply.shared.block, end, reply.body)
+    )
 
 
 class _Nobody:
