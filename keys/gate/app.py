@@ -43,6 +43,8 @@ LANES: Final = 2
 """Batches at the database at once: while one is flushed to disk, the next is read."""
 log = structlog.get_logger("byok.gate")
 _CALLS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
+_DJANGOS: Final = frozenset({"client_encoding", "context", "cursor_factory", "prepare_threshold", "autocommit"})
+"""What Django tells psycopg; the rest is libpq's, such as `target_session_attrs` of an address with several hosts."""
 _FAILED: Final = PortalError("The portal failed to answer. The request id names this failure in its log.")
 
 
@@ -325,8 +327,5 @@ class Gate:
 def _parameters() -> dict[str, Any]:
     """How to reach the database, from Django's settings: this process's login is the gate's."""
     parameters = connections[binding.DEFAULT].get_connection_params()
-    wanted = ("host", "port", "user", "password", "dbname", "connect_timeout", "sslmode", "options")
-    return {name: parameters[name] for name in wanted if parameters.get(name)} | {
-        "application_name": "byok-gate",
-        "keepalives_idle": 5,
-    }
+    given = {name: value for name, value in parameters.items() if name not in _DJANGOS and value not in {None, ""}}
+    return {"keepalives_idle": 5, **given, "application_name": "byok-gate"}
