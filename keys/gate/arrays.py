@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import struct
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 if TYPE_CHECKING:
@@ -31,12 +32,14 @@ def uuids(values: Iterable[UUID | None]) -> bytes:
     return _array(_UUID, [None if value is None else value.bytes for value in values])
 
 
-def integers(values: Iterable[int]) -> bytes:
+@lru_cache(maxsize=512)  # nearly always as many zeros as there are uses in a batch
+def integers(values: tuple[int, ...]) -> bytes:
     """int4[]"""
     return _array(_INT4, [_LENGTH.pack(value) for value in values])
 
 
-def booleans(values: Iterable[bool]) -> bytes:
+@lru_cache(maxsize=512)
+def booleans(values: tuple[bool, ...]) -> bytes:
     """bool[]"""
     return _array(_BOOL, [b"\x01" if value else b"\x00" for value in values])
 

@@ -135,7 +135,7 @@ class IntrospectLane:
         if not asked:
             return {}
         values = (
-            arrays.integers([place for place, _, _ in asked]),
+            arrays.integers(tuple(place for place, _, _ in asked)),
             arrays.uuids([tenant_id for _, tenant_id, _ in asked]),
             arrays.byteas([digest for _, _, digest in asked]),
         )

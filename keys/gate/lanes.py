@@ -156,7 +156,7 @@ class UseLane:
             arrays.uuids([new_id() for _ in waiting]),
             arrays.uuids(tenants),
             arrays.uuids(grants),
-            arrays.integers(sizes),
+            arrays.integers(tuple(sizes)),
             arrays.float8(minute.timestamp()),
         )
         counted = await link.run(COUNT, values)
@@ -198,7 +198,7 @@ def recorded(records: Sequence[Record]) -> tuple[bytes, ...]:
         arrays.uuids([record.tenant_id for record in records]),
         arrays.texts([record.body for record in records]),
         arrays.byteas([None if each is None else each.blob for each in sealed]),
-        arrays.integers([0 if each is None else each.version for each in sealed]),
+        arrays.integers(tuple(0 if each is None else each.version for each in sealed)),
         arrays.byteas([None if each is None else bytes(each.kcv) for each in sealed]),
     )
 

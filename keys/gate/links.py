@@ -90,24 +90,24 @@ class Link:
         `meanwhile` is called while the database works.
         """
         try:
-            return await self._run(statement, values, meanwhile)
+            if statement.name not in self._prepared:
+                await self._prepare(statement)
+            result = await self._exchange(self._sending(statement, values), meanwhile)
         except psycopg.errors.InvalidSqlStatementName:
             # A pooler gave us another server connection than the one that prepared it.
-            self._prepared.discard(statement.name)
-            return await self._run(statement, values)
-
-    async def _run(
-        self, statement: Statement, values: Sequence[bytes | None], meanwhile: Callable[[], None] | None = None
-    ) -> Rows:
-        pgconn = self._pgconn
-        name = statement.name.encode()
-        if statement.name not in self._prepared:
-            await self._exchange(lambda: pgconn.send_prepare(name, statement.sql.encode()))
-            self._prepared.add(statement.name)
-        formats = [_BINARY] * len(values)
-        result = await self._exchange(lambda: pgconn.send_query_prepared(name, values, formats, _BINARY), meanwhile)
+            await self._prepare(statement)
+            result = await self._exchange(self._sending(statement, values), meanwhile)
         self._loader.set_pgresult(result)
         return Rows(result, self._load)
+
+    async def _prepare(self, statement: Statement) -> None:
+        name, sql = statement.name.encode(), statement.sql.encode()
+        await self._exchange(lambda: self._pgconn.send_prepare(name, sql))
+        self._prepared.add(statement.name)
+
+    def _sending(self, statement: Statement, values: Sequence[bytes | None]) -> Callable[[], None]:
+        name, formats = statement.name.encode(), (_BINARY,) * len(values)
+        return lambda: self._pgconn.send_query_prepared(name, values, formats, _BINARY)
 
     def _load(self, row: int) -> tuple[Any, ...]:
         found: tuple[Any, ...] | None = self._loader.load_row(row, tuple)
@@ -125,7 +125,10 @@ class Link:
             result = None
             while True:
                 while self._pgconn.is_busy():
-                    await self._readable()
+                    self._waiter = self._loop.create_future()
+                    await self._waiter
+                    self._waiter = None
+                    self._pgconn.consume_input()
                 found = self._pgconn.get_result()
                 if found is None:
                     break
@@ -138,12 +141,6 @@ class Link:
         if result is None or result.status not in _GOOD:
             raise psycopg.errors.error_from_result(result) if result else psycopg.OperationalError("no answer")
         return result
-
-    async def _readable(self) -> None:
-        self._waiter = self._loop.create_future()
-        await self._waiter
-        self._waiter = None
-        self._pgconn.consume_input()
 
     async def _writable(self) -> None:
         ready = self._loop.create_future()
