@@ -95,9 +95,9 @@ class Plan:
 
 
 _NO_RETURN: Final = {
-    SubjectKind.TENANT: "The starting commit: from it on every use of the tenant's keys is refused, for good.",
-    SubjectKind.PROJECT: "The starting commit: from it on keys and consumers of the project are refused, for good.",
-    SubjectKind.CONSUMER: "The starting commit: from it on the consumer's tokens and grants are refused, for good.",
+    SubjectKind.TENANT: "The start: from then on every use of the tenant's keys is refused, for good.",
+    SubjectKind.PROJECT: "The start: from then on keys and consumers of the project are refused, for good.",
+    SubjectKind.CONSUMER: "The start: from then on the consumer's tokens and grants are refused, for good.",
     SubjectKind.OWNER: "None: the person can be invited again. Hand-overs and rotations that were begun stay.",
 }
 _PERMANENT: Final = {

@@ -1,12 +1,14 @@
-"""Processes of `manage.py` that begin with the libraries loaded: forked from a warm interpreter, and real ones else.
+"""Processes of `manage.py` that begin with their modules loaded: forked from a warm interpreter, and real ones else.
 
-Half of what a short command costs is the import of Django and its like; the suite starts hundreds. A process from here
-has its own pid, environment and files, dies of any signal, and has loaded nothing of the portal or of its settings.
+Nearly all that a short command costs is imports; the suite starts hundreds. A process from here has its own pid,
+environment and files, and dies of any signal. The warm interpreter has loaded libraries only; the second time that
+it is asked with the same environment, it forks one that has read these settings too, and later ones begin there.
 """
 
 from __future__ import annotations
 
 import atexit
+import gc
 import importlib
 import json
 import os
@@ -17,6 +19,7 @@ import socket
 import subprocess
 import sys
 import tempfile
+from collections import OrderedDict
 from functools import cache
 from pathlib import Path
 from typing import IO, TYPE_CHECKING, Final, Self
@@ -51,6 +54,10 @@ LIBRARIES: Final = (
     "urllib3",
     "zipfile",
 )
+PASSING: Final = ("PYTEST_CURRENT_TEST",)
+"""Variables that change with every test, and that no settings are read from."""
+SETTLED: Final = 4
+"""Interpreters with settings that are kept at once."""
 
 
 class Spawned:
@@ -154,19 +161,92 @@ def _receive(status: socket.socket) -> bytes:
     return data
 
 
-def serve(asked: socket.socket) -> bool:
+class Settled:
+    """Interpreters that have read their settings, by environment; none at the start."""
+
+    def __init__(self) -> None:
+        self._asked: set[str] = set()
+        self._places: OrderedDict[str, socket.socket] = OrderedDict()
+
+    def find(self, name: str) -> socket.socket | None:
+        """Where to send a request with this environment."""
+        if name in self._places:
+            self._places.move_to_end(name)
+        return self._places.get(name)
+
+    def is_due(self, name: str) -> bool:
+        """Every second time; so those whose settings cannot be read cost little."""
+        due = name in self._asked
+        (self._asked.discard if due else self._asked.add)(name)
+        return due
+
+    def keep(self, name: str, place: socket.socket) -> None:
+        """Wait until it has read them; an end instead of a word means that it cannot."""
+        if not place.recv(1):
+            place.close()
+            return
+        self._places[name] = place
+        if len(self._places) > SETTLED:
+            self._places.popitem(last=False)[1].close()
+
+    def close(self) -> None:
+        """In a process that was forked beside them."""
+        for place in self._places.values():
+            place.close()
+
+
+def serve(asked: socket.socket, settled: Settled | None = None) -> bool:
     """Fork for every request. True in a process that is to become `manage.py`, False when nobody will ask any more."""
     signal.signal(signal.SIGCHLD, signal.SIG_IGN)  # those who wait for the processes are not waited for
     while True:
         request, files, _, _ = socket.recv_fds(asked, REQUEST_BYTES, 4)
         if not request:
             return False
+        if settled is not None and (name := _name(request)) is not None:
+            if settled.find(name) is None and settled.is_due(name):
+                mine, its = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
+                if os.fork() == 0:
+                    settled.close()
+                    _close(asked.detach(), mine.detach(), *files)
+                    return _settle(its, json.loads(name))
+                its.close()
+                settled.keep(name, mine)
+            if place := settled.find(name):
+                socket.send_fds(place, [request], files)
+                _close(*files)
+                continue
         if os.fork() == 0:
             asked.close()
+            if settled is not None:
+                settled.close()
             signal.signal(signal.SIGCHLD, signal.SIG_DFL)
             return _split(request, files)
-        for file in files:
-            os.close(file)
+        _close(*files)
+
+
+def _name(request: bytes) -> str | None:
+    """The environment of a request, less what changes with every test. None for a process without a database."""
+    _, environment, _ = json.loads(request)
+    if "DATABASE_URL" not in environment:
+        return None
+    return json.dumps({key: value for key, value in environment.items() if key not in PASSING}, sort_keys=True)
+
+
+def _close(*files: int) -> None:
+    for file in files:
+        os.close(file)
+
+
+def _settle(asked: socket.socket, environment: dict[str, str]) -> bool:
+    """Read settings and load what they name, then be asked. An exception ends this process, and it is asked nothing."""
+    os.environ.clear()
+    os.environ.update(environment)
+    os.environ.setdefault("DJANGO_SETTINGS_MODULE", "byok_portal.settings")
+    importlib.import_module("django").setup()
+    importlib.import_module("byok_portal.urls")
+    gc.freeze()  # its pages stay shared
+    asked.send(b"1")
+    return serve(asked)
 
 
 def _split(request: bytes, files: list[int]) -> bool:
@@ -203,5 +283,5 @@ def _become(words: list[str], environment: dict[str, str], files: list[int]) -> 
 if __name__ == "__main__":
     for library in LIBRARIES:
         importlib.import_module(library)
-    if serve(socket.socket(fileno=int(sys.argv[1]))):
+    if serve(socket.socket(fileno=int(sys.argv[1])), Settled()):
         runpy.run_path("manage.py", run_name="__main__")

@@ -27,6 +27,8 @@ class AskingPage(OperationPage, Generic[Thing]):
     """What the page is called when it is not the verb."""
     button: ClassVar[Any] = ""
     """What the button says when it is not the verb."""
+    crumb: ClassVar[Any] = ""
+    """What the breadcrumb says when it is not the button's word."""
     done: ClassVar[Any]
 
     def find(self, **where: Any) -> Thing:
@@ -97,7 +99,7 @@ class AskingPage(OperationPage, Generic[Thing]):
             names = self.words(thing)
             verb = str(self.button or self.verb) % names
             context = {
-                "crumbs": self.trail(thing, verb),
+                "crumbs": self.trail(thing, str(self.crumb) or verb),
                 "title": str(self.title or self.verb) % names,
                 "lede": self.lede(thing),
                 "danger": self.danger,

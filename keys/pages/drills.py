@@ -18,6 +18,7 @@ from byok_portal.boundary.permissions import Permission
 from keys import canaries
 from keys.models.drills import EVERY
 from keys.pages.changes import ChangePage
+from keys.pages.incident_words import word_action
 from keys.services import drills
 from keys.states import DrillKind, DrillState
 
@@ -110,7 +111,7 @@ class DrillPage(TenantPage):
             "facts": _facts(found),
             "results": found.results,
             "entries": [
-                {"action": action, "url": reverse("audit:detail", args=[slug, entry]) if may_audit else ""}
+                {"action": word_action(action), "url": reverse("audit:detail", args=[slug, entry]) if may_audit else ""}
                 for action, entry in found.entries
             ],
             "is_running": found.finished_at is None,
@@ -286,7 +287,7 @@ def describe(drill: Drill, slug: str) -> dict[str, Any]:
 def _facts(drill: Drill) -> list[tuple[str, Any]]:
     upstream = drill.upstream_ms
     facts: list[tuple[str, Any]] = [
-        (_("Target"), _("every process refuses within %(ms)s ms") % {"ms": drill.target_ms}),
+        (_("Target"), _("every process refuses within %(ms)s ms") % {"ms": f"{drill.target_ms:,}"}),
         (_("Begun"), drill.begun_at),
         (_("The end was answered"), drill.ended_at),
         (_("The provider confirmed after"), None if upstream is None else f"{upstream / 1000:.1f} s"),

@@ -64,6 +64,7 @@ class CompromisePage(ExposePage):
 
     operation: ClassVar[str] = "key.compromise"
     verb: ClassVar[Any] = gettext_lazy("Report an exposure of")
+    crumb: ClassVar[Any] = gettext_lazy("Report an exposure")
     button: ClassVar[Any] = gettext_lazy("Revoke at once, for good")
     done: ClassVar[Any] = gettext_lazy("%(name)s is compromised and refused from now on. This is what is left to do.")
 

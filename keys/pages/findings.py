@@ -17,6 +17,7 @@ from keys.findings import Kind, Remedy, Severity
 from keys.pages.changes import ChangePage
 from keys.pages.forms import AcceptForm, NoteForm
 from keys.services import findings
+from tenants.pages.forms import EmptyForm
 
 if TYPE_CHECKING:
     from django.forms import Form
@@ -147,6 +148,7 @@ class AcceptPage(ChangePage):
 
     operation: ClassVar[str] = "finding.accept"
     verb: ClassVar[Any] = gettext_lazy("Accept a finding about")
+    crumb: ClassVar[Any] = gettext_lazy("Accept a finding")
     button: ClassVar[Any] = gettext_lazy("Accept for a while")
     done: ClassVar[Any] = gettext_lazy("Accepted. It comes back when the time is over, if it still holds.")
 
@@ -175,6 +177,7 @@ class RightSizePage(ChangePage):
 
     operation: ClassVar[str] = "key.right_size"
     verb: ClassVar[Any] = gettext_lazy("Right-size the grants of")
+    crumb: ClassVar[Any] = gettext_lazy("Right-size the grants")
     button: ClassVar[Any] = gettext_lazy("Take the unused scopes away")
     done: ClassVar[Any] = gettext_lazy("The grants of %(name)s are right-sized.")
 
@@ -197,6 +200,10 @@ class RightSizePage(ChangePage):
             ("", _("Not used in the last %(days)s days. A grant that keeps no scope ends.") % {"days": window}),
             ("ok", _("Granting again brings a scope back.")),
         ]
+
+    def more(self, key: Key) -> dict[str, Any]:
+        """Where nothing is unused there is nothing to send."""
+        return {} if posture.list_unused(key.id)[0] else {"form": EmptyForm(), "submit_label": ""}
 
 
 def word(kind: Kind, evidence: dict[str, object]) -> tuple[str, str]:

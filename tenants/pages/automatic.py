@@ -12,6 +12,7 @@ from django.utils.translation import gettext as _
 
 from byok_portal.boundary import binding
 from byok_portal.boundary.pages import OperationPage
+from byok_portal.ui.wording import word_moment
 from tenants import selectors
 from tenants.services import tenants
 
@@ -60,7 +61,7 @@ class AgreementPage(OperationPage):
         if problem:
             form.add_error(None, problem)
         home = reverse("keys:projects", args=[self.place.slug])
-        day = tenant.contract_ends_on.isoformat() if tenant.contract_ends_on else _("not set")
+        day = word_moment(tenant.contract_ends_on) if tenant.contract_ends_on else _("not set")
         if tenant.ends_automatically:
             title = _("Take the agreement back")
             effects = [("ok", _("Nothing ends by itself any more: after a last day people are told, again and again."))]

@@ -36,6 +36,16 @@ _STATES: Final = {
     JobState.DEAD: gettext_lazy("Given up"),
     JobState.DONE: gettext_lazy("Done"),
 }
+_KINDS: Final = {
+    "drill.run": gettext_lazy("Run a drill"),
+    "key.finish_drain": gettext_lazy("End an old version when its drain is over"),
+    "key.give_up_succession": gettext_lazy("End what a broken-off rotation left at the provider"),
+    "key.revoke_upstream": gettext_lazy("Revoke a credential at its provider, and look again"),
+    "mail.gather": gettext_lazy("Gather notices into a mail"),
+    "mail.send": gettext_lazy("Send a mail"),
+    "policy.apply": gettext_lazy("Apply a changed policy to the keys"),
+    "tenant.offboard": gettext_lazy("Offboard, step by step"),
+}
 _CSS: Final = {
     JobState.QUEUED: "queued",
     JobState.RUNNING: "running",
@@ -130,7 +140,9 @@ class RetryPage(OperationPage):
 
 
 def word_kind(kind: str) -> str:
-    """`key.revoke_upstream` as people read it."""
+    """`key.revoke_upstream` as people read it; one without words goes by its name."""
+    if kind in _KINDS:
+        return str(_KINDS[kind])
     subject, _dot, verb = kind.partition(".")
     return f"{verb or subject} ({subject})".replace("_", " ").capitalize() if verb else subject.capitalize()
 

@@ -114,7 +114,7 @@ def test_an_owner_flags_a_canary_runs_a_drill_and_schedules_more(world: World, s
     assert "Passed" in page
     assert "consumer_unknown" in page
     assert "consumer.ended" in page
-    assert "Run (drill)" in text_of(browser.get(at("tenants:jobs", cast)))
+    assert "Run a drill" in text_of(browser.get(at("tenants:jobs", cast)))
     browser.post(at("keys:drill-schedule", cast), {"kind": "revocation", "every": "quarterly", "first_on": ""})
     with world.inside(cast):
         assert DrillSchedule.objects.get().next_on == timezone.now().date()

@@ -28,7 +28,7 @@ def test_an_owner_sees_what_was_given_up_and_tries_it_again(world: World) -> Non
     cast = world.tenant()
     row, browser = give_up(world, cast), sign_in(cast.owner)
     shown = text_of(browser.get(at("tenants:jobs", cast), {"state": "dead"}))
-    assert "Revoke upstream (key)" in shown
+    assert "Revoke a credential at its provider" in shown
     assert "upstream_not_confirmed" in shown
     assert "12 / 12" in shown
     asked = text_of(browser.get(at("tenants:job-retry", cast, row.id)))

@@ -46,7 +46,7 @@ _PLAN: dict[str, Any] = {
     "rotations": ["shared-gateway (3)"],
     "tokens": [],
     "permanent": ["Revoked keys never become active again."],
-    "no_return": "The starting commit: from it on keys and consumers of the project are refused, for good.",
+    "no_return": "The start: from then on keys and consumers of the project are refused, for good.",
     "breaks": 1,
     "hands_over": False,
 }

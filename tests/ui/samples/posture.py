@@ -21,7 +21,7 @@ _ROW: dict[str, Any] = {
     "reason": "",
 }
 _JOB: dict[str, Any] = {
-    "label": "Revoke upstream (key)",
+    "label": "Revoke a credential at its provider, and look again",
     "status": "attention",
     "status_label": "Given up",
     "attempts": 12,
