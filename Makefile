@@ -18,7 +18,7 @@ run: environment ## The portal with demo data: prints URLs, logins and a call to
 	@exec $(PYTHON) manage.py up $(ARGS)
 
 test: environment ## All tests; ARGS='tests/keys -k rotate' for some
-	@found=$$(./.ci/chromium) && eval "$$found" && exec $(PYTHON) -m pytest -n 3 $(ARGS)
+	@found=$$(./.ci/chromium) && eval "$$found" && pooler=$$(./.ci/pgbouncer) && eval "$$pooler" && exec $(PYTHON) -m pytest -n 3 $(ARGS)
 
 check: environment ## What CI runs: format, lint, types, imports, migrations, deploy check, tests
 	$(PYTHON) -m ruff format --check .
@@ -30,10 +30,11 @@ check: environment ## What CI runs: format, lint, types, imports, migrations, de
 	BYOK_BUILD=1 $(PYTHON) manage.py spectacular --format openapi-json --validate --fail-on-warn --file /dev/null
 	@$(MAKE) --no-print-directory test
 
-bench: environment ## How fast log, reminder sweep and offboarding are, on databases of their own; takes many minutes
-	@$(PYTHON) bench/audit_log.py $(ARGS)
-	@$(PYTHON) bench/reminders.py
-	@$(PYTHON) bench/offboarding.py
+bench: environment ## How fast everything is, on databases of their own, with wrk; takes hours. One alone: see bench/README.md
+	@command -v wrk >/dev/null || { echo "make bench needs wrk (https://github.com/wg/wrk) on the PATH: apt install wrk" >&2; exit 1; }
+	@missed=; for each in uses pages audit_log reminders offboarding; do echo "== bench/$$each.py"; \
+		$(PYTHON) bench/$$each.py || missed="$$missed $$each"; done; \
+		test -z "$$missed" || { echo "Missed a goal or failed:$$missed" >&2; exit 1; }
 
 lock: ## For maintainers, with uv: resolve pyproject.toml into requirements.lock
 	@command -v uv >/dev/null || { echo "make lock needs uv (https://docs.astral.sh/uv/) on the PATH" >&2; exit 1; }

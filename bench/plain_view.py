@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import re
 import sys
 from pathlib import Path
 from typing import Any
@@ -31,10 +32,7 @@ from django.views.decorators.csrf import csrf_exempt  # noqa: E402
 from byok_portal.boundary.identifiers import new_id  # noqa: E402
 from keys.gate.statements import CONTEXTS  # noqa: E402
 
-_ONE = CONTEXTS.sql
-for number in range(8, 0, -1):
-    _ONE = _ONE.replace(f"${number}", "%s")
-_ORDER = [1, 2, 3, 4, 5, 6, 8]
+_ONE = re.sub(r"\$(\d)", r"%(p\1)s", CONTEXTS.sql.replace("%", "%%"))
 
 
 @csrf_exempt
@@ -45,8 +43,8 @@ def use(request: HttpRequest, tenant: str, key: str) -> JsonResponse:
     digest = hashlib.sha256(request.headers["Authorization"].removeprefix("Bearer ").encode()).digest()
     event = new_id()
     with transaction.atomic(), connection.cursor() as cursor:
-        values: list[Any] = [[], [digest], [None], [key], [asked["scope"]], [False], [False], [0]]
-        cursor.execute(_ONE, values)
+        values: list[Any] = [[digest], [None], [key], [asked["scope"]], [False], [False], [], [0]]
+        cursor.execute(_ONE, {f"p{number}": value for number, value in enumerate(values, start=1)})
         row = cursor.fetchone()
         if row is None:
             return JsonResponse({"code": "unauthenticated"}, status=401)
