@@ -13,19 +13,17 @@ from audit.models import Entry, Outcome
 from byok_portal.boundary.actors import ActorKind
 from byok_portal.boundary.identifiers import parse_id
 from byok_portal.boundary.staff import StaffAdmin
-from byok_portal.boundary.staff_lists import TextFilter, UncountedPaginator, WordFilter
+from byok_portal.boundary.staff_lists import LongList, TextFilter, WordFilter
 
 if TYPE_CHECKING:
     from datetime import datetime
 
-    from django.core.paginator import Paginator
     from django.db.models import QuerySet
     from django.http import HttpRequest
     from django.utils.safestring import SafeString
 
 __all__ = ["EntryAdmin", "log_admin"]
 
-MAX_DIGITS = 6
 """Of a page number: further back, filters are the way."""
 
 
@@ -70,12 +68,11 @@ class ActorKindFilter(WordFilter):
 
 
 @admin.register(Entry)
-class EntryAdmin(StaffAdmin):
+class EntryAdmin(LongList, StaffAdmin):
     """Newest first. The leaf is shown as it was hashed; personal data stays in the side table."""
 
     list_display = ("time", "tenant_word", "tseq", "action", "outcome_word", "actor_kind", "target_kind")
     list_filter: ClassVar[Any] = (ActionFilter, OutcomeFilter, ActorKindFilter)
-    list_max_show_all = 0  # "show all" would read the whole log
     search_fields = ("event_id",)
     search_help_text = "The id of an entry, as in the header Audit-Id"
     sortable_by = ()
@@ -99,17 +96,6 @@ class EntryAdmin(StaffAdmin):
             return queryset, False
         event_id = parse_id(search_term.strip())
         return (queryset.filter(event_id=event_id) if event_id else queryset.none()), False
-
-    def get_paginator(
-        self,
-        request: HttpRequest,
-        queryset: QuerySet[Any],
-        per_page: int,
-        orphans: int = 0,
-        allow_empty_first_page: bool = True,  # noqa: FBT001, FBT002
-    ) -> Paginator[Any]:
-        asked = request.GET.get("p", "1")[:MAX_DIGITS]
-        return UncountedPaginator(queryset, per_page, page=int(asked) if asked.isdecimal() else 1)
 
     @admin.display(description="time")
     def time(self, entry: Entry) -> datetime:

@@ -6,8 +6,10 @@ from typing import TYPE_CHECKING, Any
 
 from django.contrib import admin
 
+from byok_portal.boundary.jobs import REGISTRY
 from byok_portal.boundary.models import Job
 from byok_portal.boundary.staff import StaffAdmin
+from byok_portal.boundary.staff_lists import NEWEST, LongList, WordFilter
 from tenants.admin.filters import TenantFilter, TenantNamed
 from tenants.services import jobs
 
@@ -16,8 +18,19 @@ if TYPE_CHECKING:
     from django.http import HttpRequest
 
 
+class KindFilter(WordFilter):
+    """By what it does: the kinds that the code knows, not those that a look at every job would find."""
+
+    title = "kind"
+    parameter_name = "kind"
+    field = "kind"
+
+    def lookups(self, request: HttpRequest, model_admin: Any) -> list[tuple[str, str]]:
+        return [(kind, kind) for kind in sorted(REGISTRY)]
+
+
 @admin.register(Job)
-class JobAdmin(TenantNamed, StaffAdmin):
+class JobAdmin(TenantNamed, LongList, StaffAdmin):
     """Newest first. A job carries ids, never content; its last error is a type or a code."""
 
     list_display = (
@@ -30,8 +43,8 @@ class JobAdmin(TenantNamed, StaffAdmin):
         "run_after",
         "created_at",
     )
-    list_filter = (TenantFilter, "state", "kind")
-    ordering = ("-created_at",)
+    list_filter = (TenantFilter, "state", KindFilter)
+    ordering = NEWEST
     actions = ("retry",)
     fields = readonly_fields = (
         *("kind", "tenant_word", "subject_id", "state", "attempts", "max_attempts", "last_error"),

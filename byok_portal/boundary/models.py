@@ -49,6 +49,7 @@ class Job(models.Model):
         ]
         indexes: ClassVar = [
             models.Index(fields=["tenant_id", "-created_at"], name="boundary_job_tenant_recent"),
+            models.Index(fields=["-created_at", "-id"], name="boundary_job_newest"),
             models.Index(fields=["run_after"], condition=models.Q(state="queued"), name="boundary_job_due"),
             models.Index(fields=["lease_until"], condition=models.Q(state="running"), name="boundary_job_lease"),
         ]

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 from django.contrib import admin
 
 from byok_portal.boundary.staff import StaffAdmin, StaffInline
+from byok_portal.boundary.staff_lists import NEWEST, LongList
 from keys.models import Grant, Key, KeyVersion, Proof
 from tenants.admin.filters import TenantFilter
 
@@ -31,14 +32,14 @@ class VersionInline(StaffInline):
 
 
 @admin.register(Key)
-class KeyAdmin(StaffAdmin):
+class KeyAdmin(LongList, StaffAdmin):
     """What a key is, who answers for it and which state it is in."""
 
     list_display = ("name", "tenant", "provider", "environment", "custody", "state", "owner", "ends_on")
     list_filter = (TenantFilter, "state", "environment", "custody", "provider")
+    ordering = NEWEST
     list_select_related = ("tenant", "provider", "owner")
     search_fields = ("name", "slug", "account_label")
-    ordering = ("-created_at", "-id")
     fields = readonly_fields = (
         *("tenant", "name", "slug", "provider", "endpoint", "environment", "custody", "purpose"),
         *("owner", "backup_owner", "ends_on", "scope_list", "justification", "state"),
@@ -52,14 +53,14 @@ class KeyAdmin(StaffAdmin):
 
 
 @admin.register(Grant)
-class GrantAdmin(StaffAdmin):
+class GrantAdmin(LongList, StaffAdmin):
     """Which consumer may do what with which key."""
 
     list_display = ("key", "consumer", "tenant", "scope_list", "delivery_list", "state", "expires_at")
     list_filter = (TenantFilter, "state", "end_reason")
+    ordering = NEWEST
     list_select_related = ("tenant", "key", "consumer")
     search_fields = ("key__name", "key__slug", "consumer__name", "consumer__slug")
-    ordering = ("-created_at",)
     fields = readonly_fields = (
         *(
             "tenant",
@@ -88,13 +89,13 @@ class GrantAdmin(StaffAdmin):
 
 
 @admin.register(Proof)
-class ProofAdmin(StaffAdmin):
+class ProofAdmin(LongList, StaffAdmin):
     """When control of a key was proven and what the credential can do beyond what was chosen."""
 
     list_display = ("key", "tenant", "method", "account_label", "excess_count", "created_at", "expires_at")
     list_filter = (TenantFilter, "method")
+    ordering = NEWEST
     list_select_related = ("tenant", "key")
-    ordering = ("-created_at",)
     fields = readonly_fields = (
         *("tenant", "key", "version", "challenge", "method", "account_id", "account_label"),
         *("effective_scopes", "missing", "excess", "created_at", "expires_at"),

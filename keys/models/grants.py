@@ -42,6 +42,7 @@ class Grant(TenantModel):
         ]
         indexes: ClassVar = [
             models.Index(fields=["tenant", "consumer", "key"], name="keys_grant_consumer"),
+            models.Index(fields=["-created_at", "-id"], name="keys_grant_newest"),
             models.Index(fields=["expires_at"], condition=models.Q(state="active"), name="keys_grant_expires"),
         ]
 

@@ -141,6 +141,7 @@ class Key(TenantModel):
         ]
         indexes: ClassVar = [
             models.Index(fields=["tenant", "-created_at", "-id"], name="keys_key_recent"),
+            models.Index(fields=["-created_at", "-id"], name="keys_key_newest"),
             models.Index(
                 fields=["tenant", "project"], condition=models.Q(project__isnull=False), name="keys_key_project"
             ),
@@ -268,7 +269,10 @@ class Proof(TenantModel):
     expires_at = models.DateTimeField()
 
     class Meta:
-        indexes: ClassVar = [models.Index(fields=["tenant", "key", "-created_at"], name="keys_proof_key")]
+        indexes: ClassVar = [
+            models.Index(fields=["tenant", "key", "-created_at"], name="keys_proof_key"),
+            models.Index(fields=["-created_at", "-id"], name="keys_proof_newest"),
+        ]
 
     def __str__(self) -> str:
         return f"{self.method} of {self.account_label or self.account_id}"

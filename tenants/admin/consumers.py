@@ -16,6 +16,7 @@ from django.utils.html import format_html
 from byok_portal import errors
 from byok_portal.boundary.permissions import TOKEN_PERMISSIONS, Permission
 from byok_portal.boundary.staff import ANSWERABLE, StaffAdmin, StaffInline, bind_form
+from byok_portal.boundary.staff_lists import NEWEST, LongList
 from tenants.admin.filters import TenantFilter
 from tenants.models import Consumer, ConsumerKind, ConsumerToken, Tenant
 from tenants.services import consumers
@@ -79,14 +80,14 @@ class TokenInline(StaffInline):
 
 
 @admin.register(Consumer)
-class ConsumerAdmin(StaffAdmin):
+class ConsumerAdmin(LongList, StaffAdmin):
     """The list of consumers, registration with a first token, and each consumer's tokens."""
 
     list_display = ("name", "tenant", "kind", "environment", "operated_by", "state", "created_at")
     list_filter = (TenantFilter, "state", "kind", "operated_by")
+    ordering = NEWEST
     list_select_related = ("tenant",)
     search_fields = ("name", "slug")
-    ordering = ("-created_at",)
     fields = readonly_fields = (
         *("tenant", "name", "slug", "kind", "environment", "operated_by"),
         *("contact", "state", "created_at", "ended_at"),

@@ -9,7 +9,7 @@ from django.utils.html import format_html
 
 from byok_portal.boundary.identifiers import PLATFORM
 from byok_portal.boundary.staff import ANSWERABLE, StaffAdmin
-from byok_portal.boundary.staff_lists import WordFilter
+from byok_portal.boundary.staff_lists import NEWEST, LongList, WordFilter
 from tenants import notices as kinds
 from tenants.admin.filters import TenantFilter, TenantNamed
 from tenants.models import Mail, Notice, RecipientKind
@@ -72,12 +72,12 @@ class MailStateFilter(WordFilter):
 
 
 @admin.register(Mail)
-class MailAdmin(TenantNamed, StaffAdmin):
+class MailAdmin(TenantNamed, LongList, StaffAdmin):
     """Newest first. One that is not confirmed is sent again only when staff retry its job."""
 
     list_display = ("tenant_word", "kind", "recipient_kind", "state", "last_error", "created_at", "sent_at")
     list_filter = (TenantFilter, MailStateFilter)
-    ordering = ("-created_at",)
+    ordering = NEWEST
     fields = readonly_fields = (
         *("tenant_word", "kind", "recipient_kind", "recipient", "is_digest", "state", "last_error"),
         *("created_at", "claimed_at", "sent_at"),

@@ -105,6 +105,7 @@ class Mail(TenantModel):
         ]
         indexes: ClassVar = [
             models.Index(fields=["tenant", "recipient_id", "-created_at"], name="tenants_mail_recent"),
+            models.Index(fields=["-created_at", "-id"], name="tenants_mail_newest"),
         ]
 
     def __str__(self) -> str:
