@@ -7,11 +7,12 @@ Pieces go between it and the event loop one at a time, so memory does not grow w
 from __future__ import annotations
 
 import asyncio
+import sys
 from collections import Counter
 from concurrent.futures import ThreadPoolExecutor
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from audit.models import Outcome
 from audit.services.recording import Event, Target
@@ -23,7 +24,7 @@ from keys.providers.contract import Upstream
 from keys.upstream.http import STREAM_LIMITS
 
 if TYPE_CHECKING:
-    from collections.abc import Awaitable, Callable, Iterator, Mapping
+    from collections.abc import Awaitable, Callable, Coroutine, Iterator, Mapping
     from uuid import UUID
 
     from keys.gate.asking import Call
@@ -31,11 +32,14 @@ if TYPE_CHECKING:
     from keys.gate.relay import Receive
     from keys.upstream.http import Opened, Request
 
+_T = TypeVar("_T")
 CALLS: Final = 64
 """Calls under way at once in one gate; each holds a thread."""
 CALLS_PER_TENANT: Final = 16
 """One silent provider of one tenant must not hold every thread."""
 REQUEST_MAX: Final = 64 * 1024 * 1024
+_SWITCH_SECONDS: Final = 0.0005
+"""How long the loop may keep a thread that has an answer waiting; Python's own 5 ms would be most of a call."""
 _WHOLE: Final = 64 * 1024
 """An answer up to this size goes out in one piece, with its length."""
 
@@ -54,6 +58,7 @@ class Broker:
     def __init__(self, append: Callable[[Record], Awaitable[None]]) -> None:
         """`append`: commits one more event."""
         self._append = append
+        sys.setswitchinterval(_SWITCH_SECONDS)
         self._threads = ThreadPoolExecutor(CALLS, thread_name_prefix="call")
         self._taken: Counter[UUID] = Counter()
 
@@ -71,7 +76,10 @@ class Broker:
         run = _Run(permit, call, headers, receive, outgoing, asyncio.get_running_loop(), self._append)
         try:
             with self._slot(permit.tenant_id):
-                await run.loop.run_in_executor(self._threads, run.carry_out)
+                # What can be done here is: each step between the loop and a thread waits for both.
+                first = await run.read()
+                end = await run.loop.run_in_executor(self._threads, run.carry_out, first)
+                await run.finish(end)
         except Exception as error:
             # Whatever went wrong, the record says that the call was made and failed. Never the error's text.
             code = error.code if isinstance(error, PortalError) else type(error).__name__
@@ -99,6 +107,16 @@ class BrokenCallError(Exception):
         self.cause, self.audit_id, self.begun = cause, audit_id, begun
 
 
+@dataclass(frozen=True, slots=True)
+class _End:
+    """What is left to send when the upstream has said everything; of a small answer, all of it."""
+
+    status: int
+    headers: Mapping[str, str]
+    data: bytes
+    size: int
+
+
 @dataclass(slots=True)
 class _Run:
     permit: Permit
@@ -110,8 +128,15 @@ class _Run:
     append: Callable[[Record], Awaitable[None]]
     begun: bool = False
 
-    def carry_out(self) -> None:
-        """In a thread of its own."""
+    async def read(self) -> tuple[bytes, bool]:
+        """(a piece of the caller's body, whether there is more)"""
+        message = await self.receive()
+        if message["type"] != "http.request":
+            raise CallerGoneError
+        return message.get("body", b""), message.get("more_body", False)
+
+    def carry_out(self, first: tuple[bytes, bool]) -> _End:
+        """In a thread of its own; `first` is how the caller's body begins."""
         permit = self.permit
         upstream = Upstream(
             entry=permit.entry,
@@ -119,9 +144,18 @@ class _Run:
             parameters=permit.parameters,
             allow_private=permit.allow_private,
         )
-        request = self._prepare(upstream)
+        request = self._prepare(upstream, *first)
         with messages.stream(upstream, permit.plaintext, request) as opened:
-            self._pass_back(opened)
+            return self._pass_back(opened)
+
+    async def finish(self, end: _End) -> None:
+        """Put the outcome on record, and then let the last byte go."""
+        await self.append(self.outcome(Outcome.ALLOWED, {"status": end.status, "bytes": end.size}))
+        with suppress(CallerGoneError):
+            if not self.begun:
+                self.begun = True
+                await self.outgoing.begin(end.status, end.headers, len(end.data))
+            await self.outgoing.write(end.data, False)  # noqa: FBT003  # the last
 
     def outcome(self, outcome: Outcome, detail: dict[str, Any]) -> Record:
         """The event that says how the call ended."""
@@ -129,11 +163,9 @@ class _Run:
         event = Event("key.called", Target("key", permit.key_id), {"use": str(permit.audit_id), **detail})
         return record_of(permit.actor, event, outcome, {}, permit.tenant_id, permit.audit_key)
 
-    def _prepare(self, upstream: Upstream) -> Request:
+    def _prepare(self, upstream: Upstream, first: bytes, more: bool) -> Request:  # noqa: FBT001
         call, headers = self.call, dict(self.headers)
-        first, more = self._piece()
-        whole = not more
-        body: bytes | Iterator[bytes] | None = first if whole else self._pieces(first)
+        body: bytes | Iterator[bytes] | None = self._pieces(first) if more else first
         return get_adapter(upstream.entry).prepare(
             upstream,
             self.permit.plaintext,
@@ -155,16 +187,10 @@ class _Run:
                 yield piece
             if not more:
                 return
-            piece, more = self._piece()
+            piece, more = self._await(self.read())
 
-    def _piece(self) -> tuple[bytes, bool]:
-        message = asyncio.run_coroutine_threadsafe(_received(self.receive), self.loop).result()
-        if message["type"] != "http.request":
-            raise CallerGoneError
-        return message.get("body", b""), message.get("more_body", False)
-
-    def _pass_back(self, opened: Opened) -> None:
-        """Small answers whole, with their length; others piece by piece, their end after the outcome is on record."""
+    def _pass_back(self, opened: Opened) -> _End:
+        """Small answers whole, with their length; others piece by piece, but for their end."""
         size, held = 0, bytearray()
         is_small = opened.length is not None and opened.length <= _WHOLE
         for piece in opened.pieces:
@@ -173,7 +199,7 @@ class _Run:
             if not is_small:
                 self._await(self._send(opened, bytes(held)))
                 held.clear()
-        self._await(self._finish(opened, bytes(held), size))
+        return _End(opened.status, opened.headers, bytes(held), size)
 
     async def _send(self, opened: Opened, data: bytes) -> None:
         if not self.begun:
@@ -181,17 +207,5 @@ class _Run:
             await self.outgoing.begin(opened.status, opened.headers, None)
         await self.outgoing.write(data, True)  # noqa: FBT003  # there is more
 
-    async def _finish(self, opened: Opened, data: bytes, size: int) -> None:
-        await self.append(self.outcome(Outcome.ALLOWED, {"status": opened.status, "bytes": size}))
-        with suppress(CallerGoneError):
-            if not self.begun:
-                self.begun = True
-                await self.outgoing.begin(opened.status, opened.headers, len(data))
-            await self.outgoing.write(data, False)  # noqa: FBT003  # the last
-
-    def _await(self, work: Any) -> None:
-        asyncio.run_coroutine_threadsafe(work, self.loop).result()
-
-
-async def _received(receive: Receive) -> Any:
-    return await receive()
+    def _await(self, work: Coroutine[Any, Any, _T]) -> _T:
+        return asyncio.run_coroutine_threadsafe(work, self.loop).result()
