@@ -25,7 +25,7 @@ from audit.notes import Checkpoint as Head
 from audit.notes import SignedNote, open_note, parse_checkpoint, parse_verifiers
 from audit.tlog_proof import parse as parse_proof
 from audit.zipping import Sink
-from byok_portal.boundary import binding
+from byok_portal.boundary import binding, replica
 from byok_portal.errors import Conflict, IntegrityError, InvalidInput
 
 if TYPE_CHECKING:
@@ -156,17 +156,17 @@ def _read_batch(export: Export, alias: str, last: int) -> tuple[int, bytes]:
 
     Raises Conflict when retention took part of it.
     """
-    with (
-        binding.use_alias(alias),
-        binding.bind_tenant(export.tenant_id),
-        binding.reading(),
-        bulk_cursor(alias) as cursor,
-    ):
-        cursor.execute(_LINES, [export.tenant_id, last, min(last + BATCH, export.last)], binary=True)
-        assert cursor.pgresult is not None  # noqa: S101  # it was executed
-        # As the bytes that came: they go out as they are, and need not be text in between.
-        newest, lines = (cursor.pgresult.get_value(0, column) for column in (0, 1))
-        pruned = selectors.find_pruned_head()
+
+    def read() -> tuple[bytes | None, bytes | None, PrunedHead | None]:
+        with bulk_cursor(binding.get_alias()) as cursor:
+            cursor.execute(_LINES, [export.tenant_id, last, min(last + BATCH, export.last)], binary=True)
+            assert cursor.pgresult is not None  # noqa: S101  # it was executed
+            # As the bytes that came: they go out as they are, and need not be text in between.
+            newest, lines = (cursor.pgresult.get_value(0, column) for column in (0, 1))
+        return newest, lines, selectors.find_pruned_head()
+
+    with binding.bind_tenant(export.tenant_id):
+        newest, lines, pruned = replica.read(read, alias=alias)
     if pruned is not None and pruned.tseq > last:
         message = "Retention removed entries of this export while it was made: export again."
         raise Conflict(message, code="entries_pruned")

@@ -16,7 +16,7 @@ from django.utils.translation import gettext as _
 
 from audit import proofs
 from audit.models import LogState, Reader
-from byok_portal.boundary import binding
+from byok_portal.boundary import binding, replica
 from byok_portal.boundary.staff import StaffAdmin
 
 if TYPE_CHECKING:
@@ -73,6 +73,8 @@ def _troubles(state: LogState) -> list[str]:
     stale = [row["reader"].name for row in _readers(state) if row["is_stale"]]
     if stale:
         found.append(_("Readers that are behind or failed: %(names)s.") % {"names": ", ".join(stale)})
+    if replica.find_state() not in (None, "ok"):
+        found.append(_("The replica is away or far behind: all pages and exports are read from the primary meanwhile."))
     return found
 
 

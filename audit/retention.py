@@ -16,6 +16,7 @@ from django.db import OperationalError, connections, transaction
 from psycopg import sql
 
 from audit.words import BLOCK, action_is
+from byok_portal.boundary import sessions
 from byok_portal.boundary.identifiers import PLATFORM, parse_id
 from byok_portal.errors import Conflict, Unavailable
 
@@ -110,14 +111,13 @@ class Record:
 @contextmanager
 def alone() -> Iterator[None]:
     """Raises Conflict while another removal runs."""
-    with connections[ALIAS].cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK])
-        if not cursor.fetchone()[0]:
-            message = "another audit_prune is running"
-            raise Conflict(message)
-        try:
-            yield
-        finally:
+    if not sessions.take_lock(ALIAS, LOCK):
+        message = "another audit_prune is running"
+        raise Conflict(message)
+    try:
+        yield
+    finally:
+        with connections[ALIAS].cursor() as cursor:
             cursor.execute("SELECT pg_advisory_unlock(%s)", [LOCK])
 
 

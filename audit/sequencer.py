@@ -21,6 +21,7 @@ from audit.bodies import check_body
 from audit.bulk import bulk_cursor, joined
 from audit.chain import GENESIS, leaf_hash, leaf_of
 from byok_portal import errors
+from byok_portal.boundary import sessions
 
 if TYPE_CHECKING:
     from collections.abc import Iterable
@@ -107,10 +108,8 @@ class Sequencer:
     name: str = field(default_factory=lambda: f"{socket.gethostname()}:{os.getpid()}"[:200])
 
     def acquire(self) -> bool:
-        """Take the installation-wide lock, or say that another sequencer has it."""
-        with connections[ALIAS].cursor() as cursor:
-            cursor.execute("SELECT pg_try_advisory_lock(%s)", [LOCK])
-            return bool(cursor.fetchone()[0])
+        """Take the installation-wide lock, or say that another sequencer has it. Raises Unavailable behind a pooler."""
+        return sessions.take_lock(ALIAS, LOCK)
 
     def run_once(self) -> int:
         """Number one batch. Returns how many events were looked at: 0 when nothing is left that was not refused."""

@@ -11,7 +11,7 @@ from django.http import JsonResponse
 from django.utils import timezone
 
 from audit.models import LogState
-from byok_portal.boundary import jobs
+from byok_portal.boundary import jobs, replica
 from byok_portal.errors import PortalError
 from keys.services.custody import local_wrapper
 
@@ -32,10 +32,11 @@ def readyz(_request: HttpRequest) -> JsonResponse:
     """503 unless database, key file, worker and sequencer are there. Use keeps working while the last two lag."""
     checks = {name: _passes(check) for name, check in _CHECKS.items()}
     ready = all(checks.values())
-    body = {
-        "status": "ok" if ready else "unready",
-        "checks": {name: "ok" if up else "down" for name, up in checks.items()},
-    }
+    words = {name: "ok" if up else "down" for name, up in checks.items()}
+    state = replica.find_state()
+    if state is not None:
+        words["replica"] = state  # a warning: without it everything is read from the primary
+    body = {"status": "ok" if ready else "unready", "checks": words}
     return JsonResponse(body, status=200 if ready else 503)
 
 

@@ -51,7 +51,8 @@ def _database(url: str, **options: Any) -> dict[str, Any]:
         "CONN_MAX_AGE": env.int("CONN_MAX_AGE", default=60),
         "CONN_HEALTH_CHECKS": True,
         "DISABLE_SERVER_SIDE_CURSORS": True,  # a pooler in transaction mode cannot keep them
-        "OPTIONS": {"connect_timeout": 5, **options},
+        # What the address asks for counts: `sslmode`, and `target_session_attrs` where it names several hosts.
+        "OPTIONS": {"connect_timeout": 5, **database.get("OPTIONS", {}), **options},
     }
 
 
@@ -59,6 +60,12 @@ DATABASES = {"default": _database(env.str("DATABASE_URL", default=_BUILD_URL if 
 for _alias in ("staff", "sequencer", "auditor", "reader"):
     if _url := env.str(f"DATABASE_URL_{_alias.upper()}", default=""):
         DATABASES[_alias] = _database(_url)
+if _url := env.str("DATABASE_URL_REPLICA", default=""):
+    # The web's own login at a streaming standby: pages and lists that may lag are read there (decision 0017).
+    # One whose host has vanished must not hold pages up: the primary can answer them.
+    DATABASES["replica"] = _database(_url, connect_timeout=2, tcp_user_timeout=2000)
+REPLICA_LAG_MAX: float = env.float("REPLICA_LAG_MAX", default=1.0)
+"""Seconds. Of a replica that is further behind, health checks say so; reads need one that has caught up."""
 if _url := env.str("DATABASE_URL_OWNER", default=""):
     # Only the migration login sees rows of every tenant, and only with this switch (measured.md 2.3).
     DATABASES["owner"] = _database(_url, options="-c app.maintenance=on")

@@ -26,7 +26,7 @@ class TenantManager(models.Manager[_Model_co]):
 
     def get_queryset(self) -> TenantQuerySet[_Model_co]:
         queryset: TenantQuerySet[_Model_co] = TenantQuerySet(self.model, using=self._db)
-        if binding.get_alias() == binding.STAFF or self._db not in (None, binding.DEFAULT):
+        if binding.get_alias() == binding.STAFF or self._db not in (None, *binding.TENANTS):
             return queryset
         return queryset.filter(tenant_id=binding.get_tenant())
 

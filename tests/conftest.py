@@ -134,6 +134,7 @@ class Together(LoadScopeScheduling):  # type: ignore[misc]  # as above
         "tests/pure/test_merkle_forgeries.py",
         "tests/crash/",
         "tests/journey/",
+        "tests/scale/",
         "tests/boundary/test_operations.py",
         "tests/audit/test_append_only.py",
         "tests/audit/test_documents.py",
@@ -152,6 +153,7 @@ class Together(LoadScopeScheduling):  # type: ignore[misc]  # as above
             "audit/test_signing_crashes",
             "boundary/test_operations",
             "pages/test_pages",
+            "scale/test_replica",
         )
     )
 

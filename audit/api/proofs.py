@@ -14,6 +14,7 @@ from audit import exports, proofs
 from audit.chain import leaf_hash
 from audit.notation import encode_base64
 from audit.services import disclosing
+from byok_portal.boundary import replica
 from byok_portal.boundary.api import PortalView
 from byok_portal.boundary.permissions import Permission
 from byok_portal.boundary.schema_api import describe
@@ -157,7 +158,7 @@ class ExportView(PortalView):
 
 def download(export: exports.Export) -> StreamingHttpResponse:
     """The export as a download that starts at once."""
-    response = StreamingHttpResponse(exports.stream(export), content_type="application/zip")
+    response = StreamingHttpResponse(exports.stream(export, replica.choose()), content_type="application/zip")
     response["Content-Disposition"] = f'attachment; filename="{export.filename}"'
     response["X-Export-Entries"] = str(export.count)
     return response

@@ -99,6 +99,7 @@ class Events(PortalView):
     """The tenant's numbered entries."""
 
     reads = Permission.AUDIT_READ
+    may_lag = True
 
     @describe("audit_events_list", answer=page_of(EntryBody), problems=(422,), parameters=PAGING)
     def get(self, request: Request, tenant: str) -> Response:

@@ -38,6 +38,7 @@ class ListPage(TenantPage):
 
     permission: ClassVar[Permission] = Permission.AUDIT_READ
     section: ClassVar[str] = "audit"
+    may_lag: ClassVar[bool] = True
 
     def get(self, request: HttpRequest) -> HttpResponse:
         """Filter by what was done, with what outcome, by whom, to which key, when."""

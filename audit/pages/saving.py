@@ -16,7 +16,7 @@ from audit import labels, selectors
 from audit.pages import presentation
 from audit.pages.filtering import FilterForm
 from audit.services import disclosing
-from byok_portal.boundary import binding
+from byok_portal.boundary import binding, replica
 from byok_portal.boundary.pages import TenantPage
 from byok_portal.boundary.permissions import Permission
 
@@ -102,11 +102,15 @@ def stream(
     """The file in pieces of one batch; binds the tenant itself, because it runs when the door has closed."""
     if first:
         yield first.encode()
-    older_than = upto + 1
+    older_than, alias = upto + 1, replica.choose()
+
+    def read() -> tuple[list[Entry], bytes]:
+        found = selectors.search(filters, older_than=older_than, limit=BATCH)
+        return found, write(found).encode() if found else b""
+
     while True:
-        with binding.bind_tenant(tenant_id), binding.reading():
-            entries = selectors.search(filters, older_than=older_than, limit=BATCH)
-            piece = write(entries).encode() if entries else b""
+        with binding.bind_tenant(tenant_id):
+            entries, piece = replica.read(read, alias=alias)
         if not entries:
             return
         yield piece

@@ -12,6 +12,7 @@ from django.db import Error, connections, transaction
 
 from audit.ocsf import Source, map_entry
 from audit.readers.cursor import ALIAS, advance, ensure, lock, read_entries
+from byok_portal.boundary import sessions
 from byok_portal.errors import Conflict
 
 if TYPE_CHECKING:
@@ -80,9 +81,7 @@ def open_delivery(text: str, destination: Destination, *, tenant_id: UUID | None
 def _sole_sender(name: str) -> Iterator[bool]:
     """Whether this session alone sends the stream, for the block. The lock ends with the session, crash or not."""
     key = int.from_bytes(hashlib.sha256(name.encode()).digest()[:8], "big", signed=True)
-    with connections[ALIAS].cursor() as cursor:
-        cursor.execute("SELECT pg_try_advisory_lock(%s)", [key])
-        (alone,) = cursor.fetchone()
+    alone = sessions.take_lock(ALIAS, key)
     try:
         yield alone
     finally:

@@ -8,7 +8,7 @@ from datetime import timedelta
 from typing import TYPE_CHECKING, Any, ClassVar, ParamSpec, TypeVar
 
 from django.core.exceptions import ValidationError
-from django.db import DataError, IntegrityError, transaction
+from django.db import DataError, IntegrityError, OperationalError, transaction
 from django.utils import timezone
 from rest_framework.exceptions import NotFound
 from rest_framework.pagination import CursorPagination
@@ -16,7 +16,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from byok_portal import errors
-from byok_portal.boundary import binding, operations
+from byok_portal.boundary import binding, operations, replica
 from byok_portal.boundary.authentication import BearerAuthentication
 from byok_portal.boundary.identifiers import parse_id
 from byok_portal.boundary.models import IdempotencyRecord
@@ -52,7 +52,7 @@ class Pages(CursorPagination):
     def paginate_queryset(self, queryset: Any, request: Request, view: Any = None) -> list[Any] | None:
         """Raises InvalidInput for a cursor that was made up: it may hold a value of any type."""
         try:
-            with transaction.atomic():
+            with transaction.atomic(using=binding.get_alias()):
                 return super().paginate_queryset(queryset, request, view)
         except (NotFound, ValueError, TypeError, ValidationError, DataError):
             raise errors.InvalidInput("cursor is not one of ours.", code="invalid_cursor", field="cursor") from None
@@ -73,11 +73,21 @@ class PortalView(APIView):
     permission_classes = ()
     reads: ClassVar[Permission | None] = None
     reads_in_transaction: ClassVar[bool] = True
+    may_lag: ClassVar[bool] = False
+    """Whether GET may be answered from the replica: it only reads, and nothing is decided by what it says."""
     stores_answer: ClassVar[bool] = True
     bearer: Bearer
+    _lost_replica: bool = False
 
     def dispatch(self, request: Any, *args: Any, **kwargs: Any) -> Response:
         """Bind the token's tenant for the whole call, and answer with the receipt of what was recorded."""
+        try:
+            return self._answer(request, *args, **kwargs)
+        except replica.ReplicaLostError:
+            self._lost_replica = True
+            return self._answer(request, *args, **kwargs)
+
+    def _answer(self, request: Any, *args: Any, **kwargs: Any) -> Response:
         with contextlib.ExitStack() as self._stack, operations.receipts() as receipts:
             response: Response = super().dispatch(request, *args, **kwargs)  # type: ignore[assignment]
         response["Cache-Control"] = "no-store"
@@ -95,7 +105,16 @@ class PortalView(APIView):
         if request.method in {"GET", "HEAD", "OPTIONS"}:
             self._require(self.reads)
             if self.reads_in_transaction:
+                if self.may_lag and not self._lost_replica:
+                    self._stack.enter_context(binding.use_alias(replica.choose()))
                 self._stack.enter_context(binding.reading())
+
+    def handle_exception(self, exc: Exception) -> Response:
+        """Raises ReplicaLostError where asking the primary helps."""
+        if isinstance(exc, OperationalError) and binding.get_alias() == binding.REPLICA:
+            replica.leave(exc)
+            raise replica.ReplicaLostError from exc
+        return super().handle_exception(exc)
 
     @property
     def actor(self) -> Actor:

@@ -18,6 +18,9 @@ if TYPE_CHECKING:
 
 DEFAULT = "default"
 STAFF = "staff"
+REPLICA = "replica"
+TENANTS = frozenset({DEFAULT, REPLICA})
+"""Aliases whose login sees the bound tenant and nothing else."""
 
 _tenant: ContextVar[UUID | None] = ContextVar("byok_tenant", default=None)
 _alias: ContextVar[str] = ContextVar("byok_database", default=DEFAULT)

@@ -145,12 +145,25 @@ def commit() -> Iterator[None]:
         message = "commit() is for operations only"
         raise NothingRecordedError(message)
     before = len(run.recorded)
-    with transaction.atomic(using=run.operation.alias):
+    with _only_what_stays(), transaction.atomic(using=run.operation.alias):
         yield
         new = run.recorded[before:]
         if not new or not run.operation.events.issuperset(new):
             message = f"{run.operation.name} appended {new}, declared {sorted(run.operation.events)}"
             raise NothingRecordedError(message)
+
+
+@contextmanager
+def _only_what_stays() -> Iterator[None]:
+    """Forget what was noted in the block when it fails: it was rolled back, and no answer may name it as its record."""
+    run, collected = _run.get(), _receipts.get()
+    noted = [(each, len(each)) for each in (run.recorded if run else None, collected) if each is not None]
+    try:
+        yield
+    except BaseException:
+        for each, before in noted:
+            del each[before:]
+        raise
 
 
 @contextmanager
@@ -195,5 +208,5 @@ def _record_denial(actor: Actor, row: Operation, error: errors.PortalError) -> N
     tenant_id = binding.get_tenant()
     if actor.tenant_id not in (None, tenant_id) and tenant_id != PLATFORM:
         return  # a stranger's attempt must not write into this tenant's chain
-    with transaction.atomic(using=row.alias):
+    with _only_what_stays(), transaction.atomic(using=row.alias):
         _recorder[0](actor=actor, action=row.name, code=error.code)

@@ -15,7 +15,7 @@ from django.utils.translation import gettext as _
 from django.views import View
 
 from byok_portal import errors
-from byok_portal.boundary import actors, binding, directory, operations
+from byok_portal.boundary import actors, binding, directory, operations, replica
 from byok_portal.boundary.permissions import Permission
 from byok_portal.boundary.requests import origin_of
 
@@ -37,6 +37,8 @@ class TenantPage(View):
 
     permission: ClassVar[Permission]
     section: ClassVar[str] = ""
+    may_lag: ClassVar[bool] = False
+    """Whether GET may be answered from the replica: it only reads, and nothing is decided by what it shows."""
     http_method_names = ["get", "head", "post"]
     actor: Actor
     place: Place
@@ -70,8 +72,9 @@ class TenantPage(View):
 
     def _serve(self, request: HttpRequest, *args: Any, **kwargs: Any) -> HttpResponse:
         if request.method in SAFE:
-            with binding.reading():
-                return cast("HttpResponse", super().dispatch(request, *args, **kwargs))
+            alias = replica.choose() if self.may_lag else binding.get_alias()
+            answer = replica.read(lambda: super(TenantPage, self).dispatch(request, *args, **kwargs), alias=alias)
+            return cast("HttpResponse", answer)
         return cast("HttpResponse", super().dispatch(request, *args, **kwargs))
 
     def http_method_not_allowed(self, request: HttpRequest, *_args: Any, **_kwargs: Any) -> HttpResponse:
@@ -83,7 +86,7 @@ class TenantPage(View):
 
     def render(self, template: str, context: dict[str, Any], *, status: int = 200) -> HttpResponse:
         """Render inside a read transaction, so that a lazy query still runs as this tenant."""
-        with transaction.atomic(savepoint=False):
+        with transaction.atomic(using=binding.get_alias(), savepoint=False):
             return render(self.request, template, context, status=status)
 
     def attempt(self, form: BaseForm | None, call: Callable[[], Any]) -> Any:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Any, Final
 
 import structlog
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
-from django.db import DataError
+from django.db import DataError, InterfaceError, OperationalError
 from django.http import Http404, HttpRequest, JsonResponse
 from rest_framework import exceptions
 from rest_framework.response import Response
@@ -80,9 +80,20 @@ def _convert(exception: Exception) -> errors.PortalError:
     for kinds, error in _KNOWN:
         if isinstance(exception, kinds):
             return error
+    if is_database_away(exception):
+        log.warning("database_unavailable", error=type(exception).__name__)
+        return errors.Unavailable("The database does not answer.", code="database_unavailable")
     # The type and the stack, never the text: it may quote what the caller sent.
     log.error("unhandled", error=type(exception).__name__, exc_info=exception)
     return errors.PortalError("The portal failed to answer. The request id names this failure in its log.")
+
+
+def is_database_away(exception: Exception) -> bool:
+    """Whether the connection failed, or the server or a pooler ended it: trying again later is right."""
+    if not isinstance(exception, (OperationalError, InterfaceError)):
+        return False
+    state = getattr(exception.__cause__, "sqlstate", None)
+    return state is None or state[:2] in _AWAY
 
 
 def _problem(status: int, code: str, detail: str) -> errors.PortalError:
@@ -91,6 +102,8 @@ def _problem(status: int, code: str, detail: str) -> errors.PortalError:
     return error
 
 
+_AWAY: Final = frozenset({"08", "57"})
+"""Classes of SQLSTATE: connection exception, operator intervention."""
 _KNOWN: Final[tuple[tuple[type[Exception], errors.PortalError], ...]] = (
     (Http404, errors.NotFound()),
     (PermissionDenied, errors.Forbidden()),

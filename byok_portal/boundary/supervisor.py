@@ -29,6 +29,8 @@ _FIRST_DELAY: Final = 0.5
 _LONGEST_DELAY: Final = 30.0
 # A child that ran this long was well: its next exit starts again from the shortest delay.
 _WELL_AFTER: Final = 60.0
+_MOST_PATIENCE: Final = 16
+"""So many times its grace a child may take to come to life."""
 _PR_SET_PDEATHSIG: Final = 1
 _STOP_SIGNALS: Final = (signal.SIGTERM, signal.SIGINT)
 
@@ -39,7 +41,8 @@ class Child:
 
     `is_alive`, when given, is asked every `interval` seconds, first `grace` seconds after a start; it must be
     quick. False means wedged: the whole group is killed and restarted. An exception is no verdict (a check
-    that cannot reach the database says nothing about the worker) and is only logged.
+    that cannot reach the database says nothing about the worker) and is only logged. One that is killed before it
+    was ever alive gets twice the grace the next time: on a crowded host it may only be slow to start.
     """
 
     name: str
@@ -60,6 +63,8 @@ class _Run:
     start_at: float = 0.0
     delay: float = _FIRST_DELAY
     checked_at: float = 0.0
+    patience: int = 1
+    was_alive: bool = False
 
 
 @dataclass
@@ -102,7 +107,8 @@ class Supervisor:
         elif _has_exited(run.process):
             _schedule_restart(run, code=_end_group(run.process), now=now)
         elif _is_wedged(run, now):
-            logger.warning("%s no longer answers: killing its process group", run.child.name)
+            logger.warning("%s does not answer: killing its process group", run.child.name)
+            run.patience = run.patience if run.was_alive else min(run.patience * 2, _MOST_PATIENCE)
             _schedule_restart(run, code=_end_group(run.process), now=now)
 
     def _start(self, run: _Run, now: float) -> None:
@@ -118,6 +124,7 @@ class Supervisor:
         ]
         run.process = subprocess.Popen([*guard, *run.child.argv], env=run.child.env, start_new_session=True)
         run.started_at = run.checked_at = now
+        run.was_alive = False
 
     def _stop(self, runs: Sequence[_Run]) -> None:
         processes = [run.process for run in runs if run.process is not None]
@@ -158,14 +165,18 @@ def _schedule_restart(run: _Run, *, code: int, now: float) -> None:
 
 def _is_wedged(run: _Run, now: float) -> bool:
     check = run.child.is_alive
-    if check is None or now - run.started_at < run.child.grace or now - run.checked_at < run.child.interval:
+    if check is None or now - run.checked_at < run.child.interval:
+        return False
+    if now - run.started_at < run.child.grace * run.patience:
         return False
     run.checked_at = now
     try:
-        return not check()
+        is_alive = check()
     except Exception:
         logger.exception("the health check of %s failed, which says nothing about it", run.child.name)
         return False
+    run.was_alive = run.was_alive or is_alive
+    return not is_alive
 
 
 def guard(parent: int, stop_seconds: float, argv: Sequence[str]) -> int:

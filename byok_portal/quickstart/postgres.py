@@ -33,6 +33,7 @@ SUPERUSER: Final = "postgres"
 _SHUTDOWN: Final = ((signal.SIGINT, 15.0), (signal.SIGQUIT, 5.0), (signal.SIGKILL, 5.0))
 _START_SECONDS: Final = 60.0
 _ATTEMPTS: Final = 4
+_DATABASES: Final = ("all", "replication")
 
 
 class Cluster:
@@ -224,7 +225,8 @@ class Cluster:
 
     def _write_settings(self, port: int) -> None:
         """Both files live outside `data`, where a taken-over server could plant links."""
-        hba = f"host all all {daemons.LOOPBACK}/32 scram-sha-256\n"
+        # `all` does not mean replication; a login needs its own right for that, and its password, like any other.
+        hba = "".join(f"host {databases} all {daemons.LOOPBACK}/32 scram-sha-256\n" for databases in _DATABASES)
         settings = "".join(f"{name} = {value}\n" for name, value in self._settings(port).items())
         for name, text in (("pg_hba.conf", hba), ("postgresql.conf", settings)):
             write_private(self.folder / name, text)
@@ -241,6 +243,8 @@ class Cluster:
             "jit": "off",
             "timezone": "'UTC'",
             "log_timezone": "'UTC'",
+            # For a standby that is away; without a bound it would fill the disk.
+            "max_slot_wal_keep_size": "'2GB'",
         }
         if not self.durable:
             settings |= dict.fromkeys(("fsync", "synchronous_commit", "full_page_writes"), "off")

@@ -212,7 +212,8 @@ def _get_or_create(purpose: TenantKey.Purpose) -> TenantKey:
     dek = DataKey.generate(1)
     tenant_id, wrapper = binding.get_tenant(), local_wrapper()
     wrapped = wrapper.wrap(dek.material, tenant_id=tenant_id, aad=dek_aad(tenant_id, 1, purpose.value))
-    created: TenantKey = TenantKey.objects.create(
+    made = TenantKey(
+        tenant_id=tenant_id,
         purpose=purpose,
         version=1,
         wrapper=wrapper.name,
@@ -220,7 +221,10 @@ def _get_or_create(purpose: TenantKey.Purpose) -> TenantKey:
         wrapped=wrapped.blob,
         kcv=key_commitment(dek),
     )
-    return created
+    # Two first uses at once: the second waits for the first one's commit here, and takes its key.
+    TenantKey.objects.bulk_create([made], ignore_conflicts=True)
+    stored: TenantKey = TenantKey.objects.get(purpose=purpose, state=DataKeyState.ACTIVE)
+    return stored
 
 
 def _unwrap(row: TenantKey | AuditDataKey, *, purpose: str) -> Secret:

@@ -9,13 +9,13 @@ from typing import TYPE_CHECKING, Any
 
 import structlog
 from django.conf import settings
-from django.core.management.base import BaseCommand, CommandParser
+from django.core.management.base import BaseCommand, CommandError, CommandParser
 from django.db import connections
 
 from audit.sequencer import ALIAS, BATCH, Sequencer
 from audit.signing import LogSigner
 from byok_portal.boundary.serving import keep_serving, poll
-from byok_portal.errors import PortalError
+from byok_portal.errors import PortalError, Unavailable
 
 if TYPE_CHECKING:
     import threading
@@ -37,7 +37,10 @@ class Command(BaseCommand):
         def serve(stop: threading.Event) -> None:
             _serve(stop, poll, once=once)
 
-        keep_serving(serve, alias=ALIAS, once=once, failed=_note)
+        try:
+            keep_serving(serve, alias=ALIAS, once=once, failed=_note)
+        except Unavailable as error:
+            raise CommandError(error.detail) from None
 
 
 def _note(error: Exception) -> None:

@@ -48,7 +48,7 @@ class DatabaseWrapper(base.DatabaseWrapper):
     ) -> Any:
         """Raise where row-level security would answer with silence: a query outside the tenant's transaction."""
         tenant_id = binding.find_tenant()
-        if tenant_id is not None and self.alias == binding.DEFAULT and self.bound_tenant != tenant_id:
+        if tenant_id is not None and self.alias in binding.TENANTS and self.bound_tenant != tenant_id:
             message = "a tenant is bound, but this query runs outside its transaction"
             raise binding.UnboundTenantError(message)
         return execute(sql, params, many, context)

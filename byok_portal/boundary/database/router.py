@@ -18,7 +18,10 @@ class DoorRouter:
     def db_for_read(self, model: type[Model], **_hints: Any) -> str | None:
         return binding.get_alias() if model._meta.app_label in PORTAL_APPS else None  # noqa: SLF001  # Django's documented API
 
-    db_for_write = db_for_read
+    def db_for_write(self, model: type[Model], **hints: Any) -> str | None:
+        """What is read from the replica is never written there; the primary then refuses it, as no tenant is bound."""
+        alias = self.db_for_read(model, **hints)
+        return binding.DEFAULT if alias == binding.REPLICA else alias
 
     def allow_relation(self, *_objects: Model, **_hints: Any) -> bool:
         return True
