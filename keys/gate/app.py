@@ -291,6 +291,8 @@ class Gate:
             assert asked.call is not None  # noqa: S101  # it was permitted
             await self._broker.make(permit, asked.call, given, receive, Outgoing(begin, write))
         except BrokenCallError as broken:
+            if isinstance(broken.cause, CallerGoneError):
+                return  # there is nobody to tell
             if broken.begun:
                 raise
             error = broken.cause if isinstance(broken.cause, PortalError) else _FAILED

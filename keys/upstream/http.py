@@ -1,8 +1,6 @@
-"""The one outgoing HTTP client. Must never follow a redirect, use a proxy, retry, or connect to an
-unchecked address.
+"""The one outgoing HTTP client. Must never follow a redirect, use a proxy, retry, or connect to an unchecked address.
 
-The name is resolved once; every address is judged; the connection goes to a judged address while TLS
-verifies the
+The name is resolved once; every address is judged; the connection goes to a judged address while TLS verifies the
 name. Errors never carry a header, a body or a query string.
 """
 
@@ -14,13 +12,12 @@ import os
 import re
 import socket
 import ssl
-import threading
 import time
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from http.client import HTTPException
 from importlib.metadata import PackageNotFoundError, version
-from typing import TYPE_CHECKING, Final, Self
+from typing import TYPE_CHECKING, Final
 
 import urllib3
 from urllib3.connection import HTTPConnection, HTTPSConnection
@@ -30,6 +27,7 @@ from byok_portal.errors import InvalidInput, UpstreamUnavailable
 from keys.calls import METHODS
 from keys.upstream.addresses import Address, is_private
 from keys.upstream.connections import Pool, PoolKey
+from keys.upstream.deadline import Deadline
 from keys.upstream.endpoints import Target, check_address, check_scheme, parse_target, refuse
 
 if TYPE_CHECKING:
@@ -151,57 +149,6 @@ def _translated(deadline: Deadline) -> Iterator[None]:
     # Cut off, an answer without a length looks complete.
     if deadline.passed:
         raise _unavailable(TimeoutError())
-
-
-class Deadline:
-    """Ends a call that trickles: each short read is in time, their sum is not. Closes what was not taken
-    out.
-    """
-
-    def __init__(self, seconds: float) -> None:
-        self.passed = False
-        self._connection: HTTPConnection | None = None
-        self._timer = threading.Timer(seconds, self._cut)
-        self._timer.daemon = True
-
-    def __enter__(self) -> Self:
-        self._timer.start()
-        return self
-
-    def __exit__(self, *error: object) -> None:
-        self._timer.cancel()
-        if self._connection is not None:
-            self._connection.close()
-
-    @property
-    def connection(self) -> HTTPConnection:
-        """The connection being watched."""
-        if self._connection is None:
-            message = "no connection is being watched"
-            raise ValueError(message)
-        return self._connection
-
-    def watch(self, connection: HTTPConnection) -> HTTPConnection:
-        """Replaces the connection being watched; the former one is closed."""
-        if self._connection is not None:
-            self._connection.close()
-        self._connection = connection
-        return connection
-
-    def take(self) -> HTTPConnection:
-        """The connection, no longer watched: it outlives the call."""
-        self._timer.cancel()
-        connection, self._connection = self.connection, None
-        return connection
-
-    def _cut(self) -> None:
-        self.passed = True
-        sock = self._connection.sock if self._connection is not None else None
-        if sock is not None:
-            try:
-                sock.shutdown(socket.SHUT_RDWR)
-            except OSError:
-                return
 
 
 def _resolve(target: Target, *, allow_private: bool) -> list[Address]:
