@@ -7,7 +7,9 @@ cursor costs more than the statement. Must never run two statements at once.
 from __future__ import annotations
 
 import asyncio
-from dataclasses import dataclass
+import hashlib
+from contextlib import suppress
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
 
 import msgspec
@@ -23,15 +25,21 @@ if TYPE_CHECKING:
 
 _GOOD: Final = frozenset({ExecStatus.TUPLES_OK, ExecStatus.COMMAND_OK})
 _BINARY: Final = 1
-_UNKNOWN_STATEMENT: Final = "26000"
+_POOLED: Final = 32
+"""So many server connections of a pooler may not know a statement yet."""
 
 
 @dataclass(frozen=True, slots=True)
 class Statement:
-    """SQL with $1 to $n; prepared under its name once per connection. Parameters are binary."""
+    """SQL with $1 to $n; prepared once per connection, under a name of its own. Parameters are binary."""
 
     name: str
     sql: str
+    handle: bytes = field(init=False)
+
+    def __post_init__(self) -> None:
+        digest = hashlib.sha256(self.sql.encode()).hexdigest()[:12]
+        object.__setattr__(self, "handle", f"{self.name}_{digest}".encode())
 
 
 class Rows:
@@ -59,7 +67,7 @@ class Link:
         self._connection = connection
         self._pgconn = connection.pgconn
         self._loader = Transformer(connection)
-        self._prepared: set[str] = set()
+        self._prepared: set[bytes] = set()
         self._loop = asyncio.get_running_loop()
         self._waiter: asyncio.Future[None] | None = None
         self._socket = self._pgconn.socket
@@ -89,25 +97,28 @@ class Link:
 
         `meanwhile` is called while the database works.
         """
-        try:
-            if statement.name not in self._prepared:
-                await self._prepare(statement)
-            result = await self._exchange(self._sending(statement, values), meanwhile)
-        except psycopg.errors.InvalidSqlStatementName:
-            # A pooler gave us another server connection than the one that prepared it.
+        if statement.handle not in self._prepared:
             await self._prepare(statement)
-            result = await self._exchange(self._sending(statement, values), meanwhile)
-        self._loader.set_pgresult(result)
-        return Rows(result, self._load)
+        for _ in range(_POOLED):
+            try:
+                result = await self._exchange(self._sending(statement, values), meanwhile)
+            except psycopg.errors.InvalidSqlStatementName:
+                # A pooler gave us another server connection than the one that prepared it.
+                await self._prepare(statement)
+            else:
+                self._loader.set_pgresult(result)
+                return Rows(result, self._load)
+        raise psycopg.errors.InvalidSqlStatementName
 
     async def _prepare(self, statement: Statement) -> None:
-        name, sql = statement.name.encode(), statement.sql.encode()
-        await self._exchange(lambda: self._pgconn.send_prepare(name, sql))
-        self._prepared.add(statement.name)
+        # Behind a pooler another gate may have prepared it on this connection: the same name is the same SQL.
+        with suppress(psycopg.errors.DuplicatePreparedStatement):
+            await self._exchange(lambda: self._pgconn.send_prepare(statement.handle, statement.sql.encode()))
+        self._prepared.add(statement.handle)
 
     def _sending(self, statement: Statement, values: Sequence[bytes | None]) -> Callable[[], None]:
-        name, formats = statement.name.encode(), (_BINARY,) * len(values)
-        return lambda: self._pgconn.send_query_prepared(name, values, formats, _BINARY)
+        formats = (_BINARY,) * len(values)
+        return lambda: self._pgconn.send_query_prepared(statement.handle, values, formats, _BINARY)
 
     def _load(self, row: int) -> tuple[Any, ...]:
         found: tuple[Any, ...] | None = self._loader.load_row(row, tuple)

@@ -139,6 +139,27 @@ def test_a_wedged_child_is_killed_with_its_children_and_restarted(family: Path) 
     assert all_end(family)
 
 
+def test_a_child_that_starts_slower_than_its_grace_comes_to_life_in_the_end(family: Path) -> None:
+    """On a crowded host: killed each time before it could show life, it would never serve."""
+    sign = family / "alive"
+    slow = "import pathlib, sys, time; time.sleep(2.5); pathlib.Path(sys.argv[1]).touch(); time.sleep(600)"
+    argv = [sys.executable, "-c", slow, str(sign)]
+    child = Child(name="slow", argv=argv, is_alive=sign.exists, grace=1.0, interval=0.2)
+    supervisor = Supervisor([child], stop_seconds=1.0)
+
+    def stop_when_alive() -> None:
+        deadline = time.monotonic() + 60
+        while not sign.exists() and time.monotonic() < deadline:
+            time.sleep(0.1)
+        supervisor.request_stop()
+
+    thread = threading.Thread(target=stop_when_alive)
+    thread.start()
+    supervisor.run()
+    thread.join()
+    assert sign.exists()
+
+
 def test_a_health_check_that_fails_itself_restarts_nothing(family: Path) -> None:
     def is_alive() -> bool:
         reason = "no database"
