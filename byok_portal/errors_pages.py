@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 from typing import TYPE_CHECKING
 
 from django.core.exceptions import RequestDataTooBig
@@ -36,7 +37,20 @@ def bad_request(request: HttpRequest, exception: Exception | None = None) -> Htt
 
 
 def server_error(request: HttpRequest) -> HttpResponse:
-    """Says that it failed, and under which request id the log knows more."""
+    """Says that it failed; 503 while the database is away. Django calls this while it handles the exception."""
+    failure = sys.exc_info()[1]
+    if isinstance(failure, Exception) and problems.is_database_away(failure):
+        return _unavailable(request)
     if request.path.startswith("/api/"):
         return problems.answer(request, errors.PortalError("The portal failed to answer."))
     return render(request, "500.html", {"request_id": request.META.get("byok.request_id", "")}, status=500)
+
+
+def _unavailable(request: HttpRequest) -> HttpResponse:
+    if request.path.startswith("/api/"):
+        return problems.answer(
+            request, errors.Unavailable("The database does not answer.", code="database_unavailable")
+        )
+    answer = render(request, "503.html", status=503)
+    answer["Retry-After"] = "5"
+    return answer

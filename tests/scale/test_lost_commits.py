@@ -5,7 +5,8 @@ from __future__ import annotations
 import json
 from typing import TYPE_CHECKING, Any
 
-from django.db import connection
+import pytest
+from django.db import OperationalError, connection
 from django.test import Client
 
 from tests.gate.test_durability import USE
@@ -41,3 +42,22 @@ def test_a_use_whose_transaction_is_lost_is_answered_503_and_names_no_record(
     assert "Audit-Id" not in answer
     rows = "SELECT count(*) FROM audit_inbox WHERE tenant_id = %s AND body LIKE '%%key.used%%'"
     assert admin_connection.execute(rows, [cast.id]).fetchone() == (0,)
+
+
+@pytest.mark.parametrize("path", ["/", "/api/v1/tenants/"])
+def test_without_a_database_pages_and_api_say_to_come_back(world: World, path: str) -> None:
+    cast = world.tenant()
+    credential = world.consumer(cast)
+    client = Client(raise_request_exception=False, headers=credential.headers if path.startswith("/api/") else {})
+    if not path.startswith("/api/"):
+        client.force_login(cast.owner)
+
+    def lose(*_: Any) -> Any:
+        raise OperationalError
+
+    with connection.execute_wrapper(lose):
+        answer = client.get(path)
+    assert answer.status_code == 503
+    assert answer["Retry-After"]
+    said = b"database_unavailable" if path.startswith("/api/") else b"Back in a moment"
+    assert said in answer.content
