@@ -125,6 +125,7 @@ class Together(LoadScopeScheduling):  # type: ignore[misc]  # as above
     """Tests of a millisecond: handing them out one by one takes as long as they do."""
     LONG: Final = (
         "tests/browser/",
+        "tests/gate/test_faults.py",
         "tests/api/test_contract.py",
         "tests/audit/test_reopening.py",
         "tests/audit/test_signing_crashes.py",
@@ -139,6 +140,7 @@ class Together(LoadScopeScheduling):  # type: ignore[misc]  # as above
         "tests/audit/test_append_only.py",
         "tests/audit/test_documents.py",
         "tests/races/",
+        "tests/gate/",
         "tests/audit/witness/",
         "tests/audit/",
         "tests/quickstart/",
@@ -152,6 +154,10 @@ class Together(LoadScopeScheduling):  # type: ignore[misc]  # as above
             "audit/test_reopening",
             "audit/test_signing_crashes",
             "boundary/test_operations",
+            "gate/test_conformance",
+            "gate/test_proxy",
+            "gate/test_relay",
+            "gate/test_serving",
             "pages/test_pages",
             "scale/test_replica",
         )
