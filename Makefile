@@ -18,7 +18,7 @@ run: environment ## The portal with demo data: prints URLs, logins and a call to
 	@exec $(PYTHON) manage.py up $(ARGS)
 
 test: environment ## All tests; ARGS='tests/keys -k rotate' for some
-	@found=$$(./.ci/chromium) && eval "$$found" && pooler=$$(./.ci/pgbouncer) && eval "$$pooler" && exec $(PYTHON) -m pytest -n 4 $(ARGS)
+	@found=$$(./.ci/chromium) && eval "$$found" && pooler=$$(./.ci/pgbouncer) && eval "$$pooler" && exec $(PYTHON) -m pytest -n 3 $(ARGS)
 
 check: environment ## What CI runs: format, lint, types, imports, migrations, deploy check, tests
 	$(PYTHON) -m ruff format --check .

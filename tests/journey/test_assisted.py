@@ -130,9 +130,14 @@ def test_a_service_keeps_calling_through_an_assisted_rotation_and_a_compromise_k
             return [each["name"] for each in users["refused"]] == [laggard.consumer.name]
 
         wait_until(named, seconds=40)
-        users = operator.ask("GET", f"{address}versions/1/users/")[1]["users"]
-        standing = {each["name"]: each["standing"] for each in users}
-        assert standing == {laggard.consumer.name: "still", service.consumer.name: "moved"}
+
+        def standing() -> dict[str, str]:
+            users = operator.ask("GET", f"{address}versions/1/users/")[1]["users"]
+            return {each["name"]: each["standing"] for each in users}
+
+        # Uses are counted as the log is read, a moment after refusals are.
+        expected = {laggard.consumer.name: "still", service.consumer.name: "moved"}
+        wait_until(lambda: standing() == expected, seconds=40)
         # 3. The end of the drain: the old token revokes itself, and OpenBao says so.
         first, second = succeeding.secret(1).reveal_text(), succeeding.secret(2).reveal_text()
         assert operator.ask("POST", f"{address}versions/1/brownout/end/", {})[0] == 200
