@@ -8,6 +8,7 @@ import os
 import subprocess
 import sys
 import zlib
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Final
 
@@ -36,17 +37,23 @@ def django_db_setup(django_db_blocker: Any) -> Iterator[None]:
 
 def copy_template(name: str) -> None:
     """Make the database anew, as a copy of a template that one process migrated as `byok_owner`."""
+    with migrated_template() as url, psycopg.connect(os.environ["BYOK_TEST_ADMIN_URL"], autocommit=True) as admin:
+        copy, template = sql.Identifier(name), sql.Identifier(url.rsplit("/", 1)[1])
+        admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(copy))
+        admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER byok_owner").format(copy, template))
+        roles.create_database(admin, name)
+
+
+@contextmanager
+def migrated_template() -> Iterator[str]:
+    """Address of the template, for one process at a time: PostgreSQL copies only what nobody else is connected to."""
     admin_url = os.environ["BYOK_TEST_ADMIN_URL"]
     with (state.state_folder("tests") / "template.lock").open("w") as lock:
         fcntl.flock(lock, fcntl.LOCK_EX)
-        copy, template = sql.Identifier(name), sql.Identifier(_template(admin_url))
-        with psycopg.connect(admin_url, autocommit=True) as admin:
-            admin.execute(sql.SQL("DROP DATABASE IF EXISTS {} WITH (FORCE)").format(copy))
-            admin.execute(sql.SQL("CREATE DATABASE {} TEMPLATE {} OWNER byok_owner").format(copy, template))
-            roles.create_database(admin, name)
+        yield f"{admin_url.rsplit('/', 1)[0]}/{_make_template(admin_url)}"
 
 
-def _template(admin_url: str) -> str:
+def _make_template(admin_url: str) -> str:
     """Name of a migrated template database for this exact schema; made on first use."""
     sources = sorted(
         path

@@ -80,6 +80,8 @@ class UseLane:
     async def _work_alone(self, link: Link, item: Asked) -> Answer | Exception:
         try:
             return (await self._work(link, [item]))[0]
+        except psycopg.OperationalError:
+            return unreachable()
         except psycopg.Error as error:
             return error
 
@@ -105,8 +107,24 @@ class UseLane:
                 read[place] = self._facts.take(items[place], record, functools.partial(_load_facts, rows, row))
         metrics.count_drafts(held=len(items) - len(waiting), read=len(waiting))
         if waiting:
-            await self._decide(link, [(place, items[place], read.get(place)) for place in waiting], answers)
+            await self._decide_rest(link, [(place, items[place], read.get(place)) for place in waiting], answers)
         return answers
+
+    async def _decide_rest(
+        self, link: Link, rest: Sequence[tuple[int, Asked, Facts | None]], answers: list[Answer | Exception]
+    ) -> None:
+        """What held is committed and keeps its answer, whatever becomes of these: one bad item fails alone."""
+        try:
+            await self._decide(link, rest, answers)
+        except psycopg.OperationalError:
+            for place, _, _ in rest:
+                answers[place] = unreachable()
+        except psycopg.Error as error:
+            if len(rest) == 1:
+                answers[rest[0][0]] = error
+                return
+            for place, item, _ in rest:
+                answers[place] = await self._work_alone(link, item)
 
     def _finish(self, drafts: Sequence[Draft]) -> None:
         """Write the answers while the database works: they are sent only if it says that the drafts hold."""

@@ -9,7 +9,7 @@ import sys
 from typing import TYPE_CHECKING, Any
 
 from byok_portal.quickstart.postgres import _find_programs
-from tests.conftest import ROOT, _template
+from tests.conftest import ROOT, migrated_template
 
 if TYPE_CHECKING:
     from pathlib import Path
@@ -45,10 +45,9 @@ def run_bench(folder: Path) -> dict[str, Any]:
 
 def copy_schema(dump: Path) -> None:
     """From the template that all tests copy: migrating takes half a minute."""
-    server = os.environ["BYOK_TEST_ADMIN_URL"]
-    template = f"{server.rsplit('/', 1)[0]}/{_template(server)}"
     program = _find_programs() / "bin" / "pg_dump"
-    subprocess.run([program, "-Fc", "-d", template, "-f", dump], check=True)
+    with migrated_template() as template:
+        subprocess.run([program, "-Fc", "-d", template, "-f", dump], check=True)
 
 
 def test_a_minute_of_faults_loses_nothing_and_leaves_nothing_stuck(tmp_path: Path) -> None:

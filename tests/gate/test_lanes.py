@@ -1,0 +1,123 @@
+"""A batch whose second statement the database refuses: one bad item fails alone, and what held keeps its answer."""
+
+from __future__ import annotations
+
+import asyncio
+from dataclasses import dataclass, field
+from types import SimpleNamespace
+from typing import TYPE_CHECKING, Any
+from uuid import UUID, uuid4
+
+import psycopg
+import pytest
+
+from byok_portal.errors import Unavailable
+from keys.gate.lanes import UseLane
+from keys.gate.records import Record
+from keys.gate.statements import CONFIRM, CONTEXTS, RECORD
+
+if TYPE_CHECKING:
+    from collections.abc import Callable, Sequence
+
+    from keys.gate.links import Statement
+
+NO_TENANT = UUID(int=0)
+
+
+@dataclass(frozen=True)
+class Item:
+    """A use whose facts did or did not change since it was asked last."""
+
+    name: str
+    is_as_before: bool = False
+    question: tuple[Any, ...] = (b"", None, "", "", False, False, 0)
+
+
+class Notebook:
+    """Stands for the facts memory: knows what every item found last, so that each is drafted once."""
+
+    def __init__(self) -> None:
+        self._asked: set[str] = set()
+
+    def find(self, item: Item) -> object | None:
+        known = None if item.name in self._asked else SimpleNamespace(digest=b"")
+        self._asked.add(item.name)
+        return known
+
+    def take(self, item: Item, read: bytes, load: object) -> bytes:
+        return read
+
+
+class EasyJudge:
+    """Allows everything: a record's body is the item's name."""
+
+    known_entries: Sequence[str] = ()
+
+    def draft(self, item: Item, facts: Any, now: object) -> Any:
+        return None if facts is None else SimpleNamespace(item=item, facts=facts, record=record_of(item))
+
+    def finish_draft(self, draft: Any) -> str:
+        return f"{draft.item.name} held"
+
+    def open_case(self, item: Item, facts: object, now: object) -> tuple[str, Record]:
+        return f"{item.name} decided", record_of(item)
+
+
+def record_of(item: Item) -> Record:
+    return Record(uuid4(), NO_TENANT, item.name, None)
+
+
+@dataclass
+class ScriptedLink:
+    """Stands for a link: a statement that refuses is what no real use is known to cause."""
+
+    items: Sequence[Item]
+    error: psycopg.Error
+    recorded: list[bytes] = field(default_factory=list)
+    ran: list[str] = field(default_factory=list)
+
+    async def run(
+        self, statement: Statement, values: Sequence[bytes], meanwhile: Callable[[], None] | None = None
+    ) -> Any:
+        self.ran.append(statement.name)
+        if statement is RECORD:
+            return self._record(values[2])
+        if statement is CONFIRM:
+            return rows_of([b"" if item.is_as_before else b"row" for item in self.items])
+        assert statement is CONTEXTS
+        return rows_of([b"row"])
+
+    def _record(self, bodies: bytes) -> None:
+        if b"bad" in bodies:
+            raise self.error
+        self.recorded.append(bodies)
+
+
+def rows_of(records: Sequence[bytes]) -> Any:
+    found = [(place.to_bytes(4, "big"), record) for place, record in enumerate(records, start=1)]
+    return SimpleNamespace(count=len(found), raw=lambda row, column: found[row][column])
+
+
+def work(link: ScriptedLink) -> Sequence[Any]:
+    async def get() -> ScriptedLink:
+        return link
+
+    lane = UseLane(SimpleNamespace(get=get), EasyJudge(), Notebook())  # type: ignore[arg-type]
+    return asyncio.run(lane.work(link.items))  # type: ignore[arg-type]
+
+
+def test_one_bad_item_fails_alone_beside_drafts_that_held() -> None:
+    refused = psycopg.DataError("no")
+    link = ScriptedLink([Item("first", is_as_before=True), Item("good"), Item("bad")], refused)
+    assert work(link) == ["first held", "good decided", refused]
+    assert [b"good" in bodies for bodies in link.recorded] == [True]
+    assert link.ran.count(CONFIRM.name) == 1, "what is committed is never asked again"
+
+
+@pytest.mark.parametrize("others", [[], [Item("good")]])
+def test_what_held_is_answered_though_the_database_went_away_then(others: list[Item]) -> None:
+    link = ScriptedLink([Item("first", is_as_before=True), *others, Item("bad")], psycopg.OperationalError("gone"))
+    first, *rest = work(link)
+    assert first == "first held"
+    assert [type(each) for each in rest] == [Unavailable] * (len(others) + 1)
+    assert link.recorded == []
