@@ -14,6 +14,7 @@ from uuid import UUID
 from django.db import connections
 
 from byok_portal.boundary import binding
+from byok_portal.boundary.database.prepared import Statement
 from byok_portal.boundary.identifiers import parse_id
 from keys.facts import ConsumerFacts, GrantFacts, KeyFacts, UseContext, VersionFacts
 from keys.policies import earliest
@@ -68,8 +69,39 @@ SELECT {COLUMNS} FROM tenants_tenant t
 LEFT JOIN tenants_consumertoken k ON k.tenant_id = t.id AND k.id = %(token)s
 {JOINS} WHERE t.id = %(tenant)s
 """  # noqa: S608  # constants
-_BY_ID: Final = _STATEMENT.format(match="y.id = %(key)s")
-_BY_SLUG: Final = _STATEMENT.format(match="y.slug = %(key)s")
+_IDS: Final = {"tenant": "uuid", "token": "uuid"}
+_BY_ID: Final = Statement("context_by_id", _STATEMENT.format(match="y.id = %(key)s"), _IDS | {"key": "uuid"})
+_BY_SLUG: Final = Statement("context_by_slug", _STATEMENT.format(match="y.slug = %(key)s"), _IDS | {"key": "text"})
+
+
+NAMES: Final = (
+    "tenant_state",
+    "consumer_id",
+    "consumer_environment",
+    "consumer_live",
+    "key_id",
+    "key_name",
+    "key_state",
+    "environment",
+    "custody",
+    "scopes",
+    "ends_on",
+    "suspends_at",
+    "provider_id",
+    "is_canary",
+    "clock_behind",
+    "grant_id",
+    "grant_state",
+    "grant_scopes",
+    "deliveries",
+    "networks",
+    "window",
+    "rate_per_minute",
+    "starts_at",
+    "expires_at",
+    "versions",
+)
+"""The columns of COLUMNS in their order."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -91,11 +123,9 @@ def load(*, token_id: UUID, key_reference: str) -> Loaded:
     """One statement; `key_reference` is an id or a slug. A missing tenant, token or key gives empty facts."""
     identifier, slug = parse_reference(key_reference)
     statement, key = (_BY_ID, identifier) if identifier else (_BY_SLUG, slug)
-    with connections[binding.DEFAULT].cursor() as cursor:
-        cursor.execute(statement, {"tenant": binding.get_tenant(), "token": token_id, "key": key})
-        names = [column[0] for column in cursor.description]
-        row = cursor.fetchone()
-    return loaded(dict(zip(names, row, strict=True)) if row else {})
+    values = {"tenant": binding.get_tenant(), "token": token_id, "key": key}
+    rows = connections[binding.DEFAULT].ask(statement, values)
+    return loaded(dict(zip(NAMES, rows[0], strict=True)) if rows else {})
 
 
 def parse_reference(text: str) -> tuple[UUID | None, str]:

@@ -39,6 +39,8 @@ GLOBAL_TABLES: Final[dict[str, dict[str, str]]] = {
     # Counters of the throttles and used TOTP codes: shared by all processes, no tenant data.
     "byok_cache": {APP: _ALL},
     "boundary_pulse": {APP: "SELECT, INSERT, UPDATE"},
+    # Ids that mean nothing: only triggers write them.
+    "boundary_revision": {GATE: "SELECT"},
     # How long the log is and when the sequencer last lived: says nothing about any tenant.
     "audit_logstate": {
         SEQUENCER: "SELECT, UPDATE",

@@ -82,6 +82,22 @@ class IdempotencyRecord(models.Model):
         return self.idempotency_key
 
 
+class Revision(models.Model):
+    """One of the last changes to what a tenant's uses are decided on; written by triggers only (`revisions`)."""
+
+    pk = models.CompositePrimaryKey("tenant_id", "id")
+    tenant_id = models.UUIDField()
+    """`PLATFORM` for what all tenants share."""
+    id = models.UUIDField()
+    changed_by = models.BigIntegerField(help_text="The transaction; one notes itself once.")
+
+    class Meta:
+        db_table = "boundary_revision"
+
+    def __str__(self) -> str:
+        return str(self.id)
+
+
 class Pulse(models.Model):
     """The last sign of life of the worker cluster; the watchdog restarts a cluster without one."""
 

@@ -14,7 +14,7 @@ _HEAD: Final = struct.Struct(">iiIii")  # dimensions, has nulls, element type, l
 _LENGTH: Final = struct.Struct(">i")
 _DOUBLE: Final = struct.Struct(">d")
 _NULL: Final = b"\xff\xff\xff\xff"
-_BOOL, _BYTEA, _INT4, _TEXT, _UUID = 16, 17, 23, 25, 2950
+_BOOL, _BYTEA, _INT4, _TEXT, _FLOAT8, _UUID = 16, 17, 23, 25, 701, 2950
 
 
 def texts(values: Iterable[str]) -> bytes:
@@ -36,6 +36,11 @@ def uuids(values: Iterable[UUID | None]) -> bytes:
 def integers(values: tuple[int, ...]) -> bytes:
     """int4[]"""
     return _array(_INT4, [_LENGTH.pack(value) for value in values])
+
+
+def doubles(values: Iterable[float]) -> bytes:
+    """float8[]"""
+    return _array(_FLOAT8, [_DOUBLE.pack(value) for value in values])
 
 
 @lru_cache(maxsize=512)

@@ -87,43 +87,44 @@ class UseLane:
 
     async def _work(self, link: Link, items: Sequence[Asked]) -> Sequence[Answer | Exception]:
         now = clock()
-        drafts = [self._judge.draft(item, self._facts.find(item), now) for item in items]
-        drafted = [draft for draft in drafts if draft is not None]
         answers: list[Answer | Exception] = [PASS_ON] * len(items)
-        waiting = dict.fromkeys(range(len(items)))
-        asked = _asked(items, self._judge.known_entries)
-        if drafted:
-            rows = await link.run(CONFIRM, (*asked, *_drafted(drafts)), meanwhile=lambda: self._finish(drafted))
-        else:
-            rows = await link.run(CONTEXTS, asked)
-        read: dict[int, Facts] = {}
-        for row in range(rows.count):
-            place, record = int.from_bytes(rows.raw(row, 0), "big") - 1, rows.raw(row, 1)
-            draft = drafts[place]
-            if draft is not None and not record:
-                answers[place] = self._judge.finish_draft(draft)
-                del waiting[place]
+        drafted: list[tuple[int, Draft]] = []
+        waiting: list[tuple[int, Asked]] = []
+        for place, item in enumerate(items):
+            draft = self._judge.draft(item, self._facts.find(item), now)
+            if draft is not None:
+                drafted.append((place, draft))
             else:
-                read[place] = self._facts.take(items[place], record, functools.partial(_load_facts, rows, row))
+                waiting.append((place, item))
+        if drafted:
+            drafts = [draft for _, draft in drafted]
+            rows = await link.run(CONFIRM, _drafted(drafts), meanwhile=lambda: self._finish(drafts))
+            held = {int.from_bytes(rows.raw(row, 0), "big") - 1 for row in range(rows.count)}
+            for n, (place, draft) in enumerate(drafted):
+                if n in held:
+                    answers[place] = self._judge.finish_draft(draft)
+                else:
+                    waiting.append((place, items[place]))
         metrics.count_drafts(held=len(items) - len(waiting), read=len(waiting))
         if waiting:
-            await self._decide_rest(link, [(place, items[place], read.get(place)) for place in waiting], answers)
+            await self._decide_rest(link, waiting, answers)
         return answers
 
     async def _decide_rest(
-        self, link: Link, rest: Sequence[tuple[int, Asked, Facts | None]], answers: list[Answer | Exception]
+        self, link: Link, rest: Sequence[tuple[int, Asked]], answers: list[Answer | Exception]
     ) -> None:
         """What held is committed and keeps its answer, whatever becomes of these: one bad item fails alone."""
         try:
             await self._decide(link, rest, answers)
         except psycopg.OperationalError:
-            for place, _, _ in rest:
+            # Whether the last statement was carried out is not known, so nothing of it is answered.
+            for place, _ in rest:
                 answers[place] = unreachable()
         except psycopg.Error as error:
             if len(rest) == 1:
                 answers[rest[0][0]] = error
                 return
-            for place, item, _ in rest:
+            for place, item in rest:
                 answers[place] = await self._work_alone(link, item)
 
     def _finish(self, drafts: Sequence[Draft]) -> None:
@@ -131,16 +132,24 @@ class UseLane:
         for draft in drafts:
             self._judge.finish_draft(draft)
 
-    async def _decide(
-        self, link: Link, read: Sequence[tuple[int, Asked, Facts | None]], answers: list[Answer | Exception]
-    ) -> None:
-        """Decide what was just read, and record it."""
+    async def _read(self, link: Link, items: Sequence[Asked]) -> dict[int, Facts]:
+        """What each is decided on, as it is now; nothing for a token that nobody has."""
+        rows = await link.run(CONTEXTS, _asked(items, self._judge.known_entries))
+        read: dict[int, Facts] = {}
+        for row in range(rows.count):
+            n, record = int.from_bytes(rows.raw(row, 0), "big") - 1, rows.raw(row, 1)
+            read[n] = self._facts.take(items[n], record, functools.partial(_load_facts, rows, row))
+        return read
+
+    async def _decide(self, link: Link, rest: Sequence[tuple[int, Asked]], answers: list[Answer | Exception]) -> None:
+        """Decide on what is read now, and record it."""
+        read = await self._read(link, [item for _, item in rest])
         now = clock()
         records: list[Record] = []
         cases: list[tuple[int, Case]] = []
-        for place, item, facts in read:
+        for n, (place, item) in enumerate(rest):
             try:
-                opened = self._judge.open_case(item, facts, now)
+                opened = self._judge.open_case(item, read.get(n), now)
             except PortalError as error:
                 answers[place] = error
                 continue
@@ -236,15 +245,16 @@ def _asked(items: Sequence[Asked], known: Sequence[str]) -> tuple[bytes, ...]:
     )
 
 
-def _drafted(drafts: Sequence[Draft | None]) -> tuple[bytes, ...]:
-    """What CONFIRM takes beside the parameters of CONTEXTS."""
-    records = [draft.record if draft is not None else None for draft in drafts]
-    sealed = [record.sealed if record is not None else None for record in records]
+def _drafted(drafts: Sequence[Draft]) -> tuple[bytes, ...]:
+    """The parameters of CONFIRM."""
+    records = [draft.record for draft in drafts]
+    sealed = [record.sealed for record in records]
     return (
-        arrays.byteas([draft.facts.digest if draft is not None else None for draft in drafts]),
-        arrays.uuids([record.event_id if record is not None else None for record in records]),
-        arrays.uuids([record.tenant_id if record is not None else None for record in records]),
-        arrays.texts([record.body if record is not None else "" for record in records]),
+        arrays.byteas([draft.facts.revision for draft in drafts]),
+        arrays.doubles([draft.facts.until for draft in drafts]),
+        arrays.uuids([record.event_id for record in records]),
+        arrays.uuids([record.tenant_id for record in records]),
+        arrays.texts([record.body for record in records]),
         arrays.byteas([each.blob if each is not None else None for each in sealed]),
     )
 

@@ -20,8 +20,10 @@ if TYPE_CHECKING:
 class Facts:
     """One row of the context as values, and the facts of a decision in it."""
 
-    digest: bytes
-    """SHA-256 of the row as PostgreSQL sends it: what a draft expects to be read again."""
+    revision: bytes
+    """The last changes of the tenant: while these are the last, the row is as it was."""
+    until: float
+    """Seconds since 1970: from then on the clock alone may have changed it."""
     row: dict[str, Any]
     loaded: context.Loaded | None
     """None where the gate does not decide."""
@@ -52,7 +54,7 @@ class FactsMemory:
             row = dict(zip(CONTEXT_NAMES, load(), strict=True))
             known = not (row["is_canary"] or row["clock_behind"])
             permissions = frozenset(Permission(scope) for scope in row["token_scopes"]) & TOKEN_PERMISSIONS
-            facts = Facts(digest, row, context.loaded(row) if known else None, permissions)
+            facts = Facts(row["revision"], row["until"], row, context.loaded(row) if known else None, permissions)
             self._make_room(self._kept)
             self._kept[digest] = facts
         self._make_room(self._last)

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from typing import Final
 
+from byok_portal.boundary.identifiers import PLATFORM
 from keys import context
 from keys.gate.links import Statement
 
 _FIRST: Final = (
+    "revision",
+    "until",
     "tenant_id",
     "tenant_slug",
     "token_id",
@@ -34,8 +37,18 @@ ASKED: Final = "$1::bytea[], $2::uuid[], $3::text[], $4::text[], $5::bool[], $6:
 
 ASKED_NAMES: Final = "digest, key_id, key_slug, scope, opens, broker, version"
 
+_REVISION: Final = (
+    "coalesce((SELECT string_agg(uuid_send(h.id), '' ORDER BY h.id) FROM boundary_revision h"
+    " WHERE h.tenant_id = {whose}), '')"
+)
+_OF_ALL: Final = _REVISION.format(whose=f"'{PLATFORM}'")
+
 FACTS: Final = f"""
-SELECT t.id AS tenant_id, t.slug AS tenant_slug, k.id AS token_id, k.scopes AS token_scopes,
+SELECT {_OF_ALL} || {_REVISION.format(whose="t.id")} AS revision,
+       extract(epoch FROM least(k.expires_at, (clock.today + 1)::timestamp AT TIME ZONE 'UTC',
+         (SELECT min(o.starts_at) FROM keys_platformpolicy o WHERE o.starts_at > statement_timestamp())
+       ))::float8 AS until,
+       t.id AS tenant_id, t.slug AS tenant_slug, k.id AS token_id, k.scopes AS token_scopes,
        (c.state = 'active' AND k.revoked_at IS NULL AND k.expires_at > clock_timestamp()) AS token_live,
        c.slug AS consumer_slug,
        (SELECT ARRAY[int4send(e.version), convert_to(e.wrapper, 'UTF8'), convert_to(e.kek_ref, 'UTF8'), e.wrapped,
@@ -59,7 +72,10 @@ SELECT t.id AS tenant_id, t.slug AS tenant_slug, k.id AS token_id, k.scopes AS t
   LEFT JOIN keys_provider pr ON pr.id = y.provider_id
  WHERE k.digest = a.digest
 """  # noqa: S608  # constants
-"""Everything that the use `a` is decided on; no row for a token that nobody has."""
+"""Everything that the use `a` is decided on; no row for a token that nobody has.
+
+It stays as it is while `revision` does and until `until`: the next moment when the clock alone may change a column.
+"""
 
 CONTEXTS: Final = Statement(
     "gate_contexts",
@@ -68,27 +84,26 @@ SELECT a.n, facts FROM unnest({ASKED}) WITH ORDINALITY AS a({ASKED_NAMES}, n), L
 """,  # noqa: S608  # constants
 )
 
-# A draft holds if the facts are, byte for byte, those that it was decided on: then it is the decision, made by the same
-# code on what is read here, and is recorded as such. The facts hold the audit data key, so that needs no second look.
+# A draft holds if nothing has changed that it was decided on: then it is the decision, made by the same code on what
+# would be read here, and is recorded as such. The facts hold the audit data key, so that needs no second look.
 CONFIRM: Final = Statement(
     "gate_confirm",
     f"""
-WITH read AS MATERIALIZED (
-  SELECT a.n, a.event_id, a.tenant_id, a.body, a.sealed, facts,
-         coalesce(a.expected = sha256(record_send(facts)), false) AS holds
-    FROM unnest({ASKED}, $9::bytea[], $10::uuid[], $11::uuid[], $12::text[], $13::bytea[]) WITH ORDINALITY
-         AS a({ASKED_NAMES}, expected, event_id, tenant_id, body, sealed, n),
-         LATERAL ({FACTS}) facts
+WITH given AS MATERIALIZED (
+  SELECT a.n, a.event_id, a.tenant_id, a.body, a.sealed
+    FROM unnest($1::bytea[], $2::float8[], $3::uuid[], $4::uuid[], $5::text[], $6::bytea[]) WITH ORDINALITY
+         AS a(revision, until, event_id, tenant_id, body, sealed, n)
+   WHERE to_timestamp(a.until) > clock_timestamp() AND a.revision = {_OF_ALL} || {_REVISION.format(whose="a.tenant_id")}
 ), private AS (
   INSERT INTO audit_private (event_id, tenant_id, sealed)
-  SELECT event_id, tenant_id, sealed FROM read WHERE holds AND sealed IS NOT NULL
+  SELECT event_id, tenant_id, sealed FROM given WHERE sealed IS NOT NULL
 ), inbox AS (
-  INSERT INTO audit_inbox (event_id, tenant_id, body) SELECT event_id, tenant_id, body FROM read WHERE holds ORDER BY n
+  INSERT INTO audit_inbox (event_id, tenant_id, body) SELECT event_id, tenant_id, body FROM given ORDER BY n
 )
-SELECT n, CASE WHEN NOT holds THEN facts END FROM read
+SELECT n FROM given
 """,  # noqa: S608  # constants
 )
-"""Reads as CONTEXTS, and puts on record what was decided beforehand on those very facts. Null facts: it held."""
+"""Puts on record what was decided beforehand on facts that are those of now, and says which those are."""
 
 CONTEXT_NAMES: Final = (
     *_FIRST,

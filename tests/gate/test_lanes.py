@@ -22,6 +22,7 @@ if TYPE_CHECKING:
     from keys.gate.links import Statement
 
 NO_TENANT = UUID(int=0)
+NO_DIGEST = b"no digest"
 
 
 @dataclass(frozen=True)
@@ -30,7 +31,7 @@ class Item:
 
     name: str
     is_as_before: bool = False
-    question: tuple[Any, ...] = (b"", None, "", "", False, False, 0)
+    question: tuple[Any, ...] = (NO_DIGEST, None, "", "", False, False, 0)
 
 
 class Notebook:
@@ -40,7 +41,7 @@ class Notebook:
         self._asked: set[str] = set()
 
     def find(self, item: Item) -> object | None:
-        known = None if item.name in self._asked else SimpleNamespace(digest=b"")
+        known = None if item.name in self._asked else SimpleNamespace(revision=b"", until=0.0)
         self._asked.add(item.name)
         return known
 
@@ -82,10 +83,11 @@ class ScriptedLink:
         self.ran.append(statement.name)
         if statement is RECORD:
             return self._record(values[2])
+        places = range(1, 1 + (len(self.items) if statement is CONFIRM else values[0].count(NO_DIGEST)))
         if statement is CONFIRM:
-            return rows_of([b"" if item.is_as_before else b"row" for item in self.items])
+            return rows_of([place for place in places if self.items[place - 1].is_as_before])
         assert statement is CONTEXTS
-        return rows_of([b"row"])
+        return rows_of(places)
 
     def _record(self, bodies: bytes) -> None:
         if b"bad" in bodies:
@@ -93,8 +95,8 @@ class ScriptedLink:
         self.recorded.append(bodies)
 
 
-def rows_of(records: Sequence[bytes]) -> Any:
-    found = [(place.to_bytes(4, "big"), record) for place, record in enumerate(records, start=1)]
+def rows_of(places: Sequence[int]) -> Any:
+    found = [(place.to_bytes(8, "big"), b"row") for place in places]
     return SimpleNamespace(count=len(found), raw=lambda row, column: found[row][column])
 
 

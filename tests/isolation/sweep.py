@@ -38,6 +38,7 @@ GATE_POLICIES: Final = {
 }
 
 DEFINERS: Final = {
+    "boundary_note_revision": (OWNER, OWNER),
     "directory_memberships": (DIRECTORY, APP),
     "directory_token": (DIRECTORY, APP),
     "directory_invitation": (DIRECTORY, APP),
