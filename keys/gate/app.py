@@ -22,7 +22,8 @@ from keys.gate.batches import Batcher
 from keys.gate.brokering import BrokenCallError, Broker, Outgoing
 from keys.gate.introspecting import IntrospectLane, Presented
 from keys.gate.judging import Judge, PassOn, Permit
-from keys.gate.lanes import Database, RecordLane, UseLane
+from keys.gate.lanes import RecordLane, UseLane
+from keys.gate.links import Database
 from keys.gate.relay import BrokenAnswerError, CallerGoneError, Relay, malformed, scheme_of
 from keys.gate.remembering import FactsMemory
 from keys.gate.replies import Reply, Writer
@@ -74,7 +75,7 @@ class Gate:
         self._introspections: Batcher[Presented, Reply | PassOn] = Batcher(
             [IntrospectLane(self._introspect_database, self._writer)], observe=metrics.BATCH.observe
         )
-        self._broker = Broker(self._records.submit)
+        self._broker = Broker(self._records.ask)
         metrics.watch(self._read_gauges)
         # What is here now stays, and a use makes a hundred objects but no cycle: the collector need not look so often.
         gc.collect()
@@ -151,9 +152,11 @@ class Gate:
         asked = self._ask(scope, place, body)
         if not isinstance(asked, asking.Asked):
             return asked
-        future = self._submit(asked)
-        await asyncio.wait([future])
-        return self._outcome(asked, future)
+        try:
+            answer = await self._uses.ask(asked)
+        except PortalError as error:
+            return self._refuse(asked, error)
+        return answer if isinstance(answer, Reply) else None
 
     def refuse_malformed(self) -> Reply:
         """The answer to bytes that are no HTTP."""
@@ -162,19 +165,30 @@ class Gate:
     def serve_use(self, cycle: ShortCycle) -> None:
         """The short way: as `_use`, by call-backs."""
         asked = self._ask(cycle.scope, cycle.place, cycle.body)
-        if isinstance(asked, asking.Asked):
-            self._submit(asked).add_done_callback(functools.partial(self._answer_use, cycle, asked))
-        elif asked is None:
+        if asked is None:
             cycle.hand_on()
-        else:
+        elif isinstance(asked, Reply):
             cycle.answer(asked)
-
-    def _answer_use(self, cycle: ShortCycle, asked: asking.Asked, future: asyncio.Future[Answer]) -> None:
-        reply = self._outcome(asked, future)
-        if reply is None:
-            cycle.hand_on()
         else:
-            cycle.answer(reply)
+            try:
+                self._uses.submit(asked, functools.partial(self._answer_use, cycle, asked))
+            except PortalError as error:
+                cycle.answer(self._refuse(asked, error))
+
+    def _answer_use(self, cycle: ShortCycle, asked: asking.Asked, answer: Answer | Exception) -> None:
+        if isinstance(answer, Reply):
+            cycle.answer(answer)
+        elif isinstance(answer, Exception):
+            cycle.answer(self._refuse(asked, answer))
+        else:
+            cycle.hand_on()
+
+    def _refuse(self, asked: asking.Asked, error: Exception) -> Reply:
+        """What a use that failed is told."""
+        if not isinstance(error, PortalError):
+            log.error("unhandled", error=type(error).__name__, exc_info=error)
+            error = _FAILED
+        return self._writer.problem(error, request_id=asked.request_id, is_use=True)
 
     def _ask(self, scope: Scope, place: asking.Place, body: bytes) -> asking.Asked | Reply | None:
         """What is asked, or the refusal of it; None when the web shall answer."""
@@ -192,25 +206,6 @@ class Gate:
         agent = headers.get(b"user-agent", b"").decode("latin-1")[:200]
         return asking.Asked(place, digest, use, request_id, agent)
 
-    def _submit(self, asked: asking.Asked) -> asyncio.Future[Answer]:
-        try:
-            return self._uses.submit(asked)
-        except PortalError as error:
-            refused: asyncio.Future[Answer] = asyncio.get_running_loop().create_future()
-            refused.set_exception(error)
-            return refused
-
-    def _outcome(self, asked: asking.Asked, future: asyncio.Future[Answer]) -> Reply | None:
-        """The answer that a use came to; None when the web shall give it."""
-        error = future.exception()
-        if error is None:
-            answer = future.result()
-            return answer if isinstance(answer, Reply) else None
-        if not isinstance(error, PortalError):
-            log.error("unhandled", error=type(error).__name__, exc_info=error)
-            error = _FAILED
-        return self._writer.problem(error, request_id=asked.request_id, is_use=True)
-
     async def _introspect(self, scope: Scope, body: bytes) -> Reply | PassOn | None:
         headers = dict(scope["headers"])
         plaintext = asking.find_credential(body) if is_json(headers) and self._is_plain(scope, headers) else None
@@ -221,7 +216,7 @@ class Gate:
             digest = asking.digest_of(headers.get(b"authorization", b"").decode("latin-1"))
             agent = headers.get(b"user-agent", b"").decode("latin-1")[:200]
             presented = Presented(digest, plaintext, address_of(scope, headers), agent, request_id)
-            return await self._introspections.submit(presented)
+            return await self._introspections.ask(presented)
         except PortalError as error:
             return self._writer.problem(error, request_id=request_id)
 
@@ -235,7 +230,7 @@ class Gate:
         if asked is None:
             return False
         try:
-            answer = await self._uses.submit(asked)
+            answer = await self._uses.ask(asked)
         except PortalError as error:
             answer = self._writer.problem(error, request_id=request_id)
         if isinstance(answer, Permit):

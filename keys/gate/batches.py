@@ -7,8 +7,11 @@ for a batch to fill.
 from __future__ import annotations
 
 import asyncio
+import functools
 from collections import deque
 from typing import TYPE_CHECKING, Generic, Protocol, TypeVar
+
+import structlog
 
 from byok_portal.errors import Unavailable
 
@@ -19,14 +22,37 @@ Item = TypeVar("Item")
 Answer = TypeVar("Answer")
 Taken = TypeVar("Taken", contravariant=True)  # noqa: PLC0105  # named for what it is
 Given = TypeVar("Given", covariant=True)  # noqa: PLC0105
+log = structlog.get_logger("byok.gate")
 
 
 class Lane(Protocol[Taken, Given]):
     """Works on one batch at a time."""
 
-    async def work(self, items: Sequence[Taken]) -> Sequence[Given | Exception]:
-        """One answer or error per item, in their order. Raises when all failed together."""
+    def begin(self, items: Sequence[Taken], finish: Callable[[Sequence[Given | Exception]], None]) -> None:
+        """Work on a batch; `finish` is told one answer or error per item, in their order, once."""
         ...
+
+
+class TaskLane(Generic[Item, Answer]):
+    """A lane whose work is a coroutine."""
+
+    def __init__(self) -> None:
+        self._task: asyncio.Task[None] | None = None
+
+    def begin(self, items: Sequence[Item], finish: Callable[[Sequence[Answer | Exception]], None]) -> None:
+        """As `Lane`."""
+        self._task = asyncio.get_running_loop().create_task(self._run(items, finish))
+
+    async def work(self, items: Sequence[Item]) -> Sequence[Answer | Exception]:
+        """One answer or error per item, in their order. Raises when all failed together."""
+        raise NotImplementedError
+
+    async def _run(self, items: Sequence[Item], finish: Callable[[Sequence[Answer | Exception]], None]) -> None:
+        try:
+            answers = await self.work(items)
+        except Exception as error:  # noqa: BLE001  # told to everybody who waits
+            answers = [error] * len(items)
+        finish(answers)
 
 
 class Batcher(Generic[Item, Answer]):
@@ -42,11 +68,13 @@ class Batcher(Generic[Item, Answer]):
     ) -> None:
         """`observe` hears the size of each batch; `most` uses make one, `waiting` may queue."""
         self._free = list(lanes)
+        self._lanes = len(self._free)
         self._most, self._limit = most, waiting
-        self._queue: deque[tuple[Item, asyncio.Future[Answer], float]] = deque()
+        self._queue: deque[tuple[Item, Callable[[Answer | Exception], None], float]] = deque()
         self._loop = asyncio.get_running_loop()
-        self._tasks: set[asyncio.Task[None]] = set()
         self._woken = False
+        self._idle = asyncio.Event()
+        self._idle.set()
         self._observe = observe
 
     @property
@@ -58,45 +86,62 @@ class Batcher(Generic[Item, Answer]):
         """How many seconds the first in the queue has waited."""
         return self._loop.time() - self._queue[0][2] if self._queue else 0.0
 
-    def submit(self, item: Item) -> asyncio.Future[Answer]:
-        """The answer to come. Raises Unavailable when the queue is full: better said at once than too late."""
+    def submit(self, item: Item, done: Callable[[Answer | Exception], None]) -> None:
+        """Have `done` told the answer. Raises Unavailable when the queue is full: better said at once than too late."""
         if len(self._queue) >= self._limit:
             raise Unavailable("The gate has more requests than it can answer.", code="overloaded")
-        future: asyncio.Future[Answer] = self._loop.create_future()
-        self._queue.append((item, future, self._loop.time()))
+        self._queue.append((item, done, self._loop.time()))
         if self._free and not self._woken:
             # At the end of this turn of the loop: what arrived with this request goes with it.
             self._woken = True
+            self._idle.clear()
             self._loop.call_soon(self._start)
+
+    def ask(self, item: Item) -> asyncio.Future[Answer]:
+        """The answer to come. Raises as `submit`."""
+        future: asyncio.Future[Answer] = self._loop.create_future()
+        self.submit(item, functools.partial(_settle, future))
         return future
 
     async def drain(self) -> None:
         """Wait for everything that was submitted."""
-        while self._tasks:  # each starts the next before it ends
-            await asyncio.wait(self._tasks)
+        await self._idle.wait()
 
     def _start(self) -> None:
         self._woken = False
         while self._free and self._queue:
             lane, size = self._free.pop(), min(self._most, len(self._queue))
             batch = [self._queue.popleft() for _ in range(size)]
-            task = self._loop.create_task(self._serve(lane, batch))
-            self._tasks.add(task)
-            task.add_done_callback(self._tasks.discard)
+            self._observe(size)
+            finish = functools.partial(self._finish, lane, batch)
+            try:
+                lane.begin([item for item, _, _ in batch], finish)
+            except Exception as error:  # noqa: BLE001  # told to everybody who waits
+                finish([error] * size)
 
-    async def _serve(self, lane: Lane[Item, Answer], batch: list[tuple[Item, asyncio.Future[Answer], float]]) -> None:
-        self._observe(len(batch))
-        try:
-            answers: Sequence[Answer | Exception] = await lane.work([item for item, _, _ in batch])
-        except Exception as error:  # noqa: BLE001  # told to everybody who waits
-            answers = [error] * len(batch)
+    def _finish(
+        self,
+        lane: Lane[Item, Answer],
+        batch: Sequence[tuple[Item, Callable[[Answer | Exception], None], float]],
+        answers: Sequence[Answer | Exception],
+    ) -> None:
+        """The next batch first: the database works on it while these answers are sent."""
         self._free.append(lane)
         if self._queue:
             self._start()
-        for (_, future, _), answer in zip(batch, answers, strict=True):
-            if future.done():
-                continue  # its caller has gone
-            if isinstance(answer, Exception):
-                future.set_exception(answer)
-            else:
-                future.set_result(answer)
+        elif len(self._free) == self._lanes:
+            self._idle.set()
+        for (_, done, _), answer in zip(batch, answers, strict=True):
+            try:
+                done(answer)
+            except Exception as error:  # one caller's trouble is not the others'
+                log.exception("unhandled", error=type(error).__name__)
+
+
+def _settle(future: asyncio.Future[Answer], answer: Answer | Exception) -> None:
+    if future.done():
+        return  # its caller has gone
+    if isinstance(answer, Exception):
+        future.set_exception(answer)
+    else:
+        future.set_result(answer)

@@ -19,8 +19,10 @@ from byok_portal.errors import Forbidden, PortalError, Unauthenticated, Unavaila
 from keys import use_answers
 from keys.fingerprints import tenant_fingerprint
 from keys.gate import arrays
+from keys.gate.batches import TaskLane
 from keys.gate.judging import PASS_ON, PassOn, clock
-from keys.gate.lanes import recorded, unreachable
+from keys.gate.lanes import recorded
+from keys.gate.links import unreachable
 from keys.gate.records import record_of, unwrap_audit_key
 from keys.gate.statements import ASKERS, CREDENTIALS, RECORD
 from keys.liveness import CredentialFacts, is_live
@@ -33,8 +35,7 @@ if TYPE_CHECKING:
     from uuid import UUID
 
     from byok_portal.boundary.secrets import Secret
-    from keys.gate.lanes import Database
-    from keys.gate.links import Link
+    from keys.gate.links import Database, Link
     from keys.gate.records import Record
     from keys.gate.replies import Reply, Writer
 
@@ -69,16 +70,17 @@ class _Found:
     facts: CredentialFacts
 
 
-class IntrospectLane:
+class IntrospectLane(TaskLane["Presented", "Reply | PassOn"]):
     """One batch at a time: who asks, what was found, one record."""
 
     def __init__(self, database: Database, writer: Writer) -> None:
+        super().__init__()
         self._database, self._writer = database, writer
         self._pepper = functools.lru_cache(maxsize=1024)(custody.unwrap_pepper)
         self._audit_key = functools.lru_cache(maxsize=1024)(unwrap_audit_key)
 
     async def work(self, items: Sequence[Presented]) -> Sequence[Reply | PassOn | Exception]:
-        """As `batches.Lane`."""
+        """As `batches.TaskLane`."""
         link = await self._database.get()
         try:
             return await self._work(link, items)

@@ -4,73 +4,121 @@ from __future__ import annotations
 
 import functools
 from collections import Counter, deque
+from contextlib import suppress
+from dataclasses import dataclass
 from datetime import timedelta
 from typing import TYPE_CHECKING, Any, Final
 
 import psycopg
 
 from byok_portal.boundary.identifiers import new_id
-from byok_portal.errors import PortalError, Unavailable
+from byok_portal.errors import PortalError
 from keys.gate import arrays, metrics
+from keys.gate.batches import TaskLane
 from keys.gate.judging import PASS_ON, Answer, Case, Judge, PassOn, clock
-from keys.gate.links import Link
+from keys.gate.links import unreachable
 from keys.gate.statements import CONFIRM, CONTEXTS, COUNT, FORGET, RECORD
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
+    from collections.abc import Callable, Sequence
     from datetime import datetime
 
     from keys.gate.asking import Asked
     from keys.gate.judging import Draft
-    from keys.gate.links import Rows
+    from keys.gate.links import Database, Link, Rows
     from keys.gate.records import Record
     from keys.gate.remembering import Facts, FactsMemory
+
+    Finish = Callable[[Sequence[Answer | Exception]], None]
 
 _KEPT: Final = timedelta(minutes=2)
 
 
-class Database:
-    """A link that is opened when it is needed, and again when it broke."""
+@dataclass(frozen=True, slots=True)
+class _Batch:
+    """Uses whose drafts, by the place of their item, are at the database."""
 
-    def __init__(self, parameters: Mapping[str, Any]) -> None:
-        self._parameters = parameters
-        self._link: Link | None = None
-
-    @property
-    def is_open(self) -> bool:
-        """Whether there is a link."""
-        return self._link is not None and not self._link.is_closed
-
-    async def get(self) -> Link:
-        """Raises Unavailable without a database."""
-        if self._link is None or self._link.is_closed:
-            try:
-                self._link = await Link.open(self._parameters)
-            except psycopg.Error:
-                raise unreachable() from None
-        return self._link
-
-    async def close(self) -> None:
-        """Leave."""
-        if self._link is not None and not self._link.is_closed:
-            await self._link.close()
+    items: Sequence[Asked]
+    drafts: Sequence[tuple[int, Draft]]
+    finish: Finish
 
 
-class UseLane:
-    """One batch at a time on one link."""
+class UseLane(TaskLane["Asked", "Answer"]):
+    """One batch at a time on one link.
+
+    What can be drafted goes out at once and is answered from where its confirmation is read; the rest is read, decided
+    and recorded by a coroutine.
+    """
 
     def __init__(self, database: Database, judge: Judge, facts: FactsMemory) -> None:
+        super().__init__()
         self._database = database
         self._facts = facts
         self._judge = judge
 
+    def begin(self, items: Sequence[Asked], finish: Finish) -> None:
+        """As `batches.Lane`."""
+        link = self._database.find()
+        drafts = self._draft(items) if link is not None and link.knows(CONFIRM) else []
+        if link is None or not drafts:
+            metrics.count_drafts(held=0, read=len(items))
+            super().begin(items, finish)
+            return
+        batch = _Batch(items, drafts, finish)
+        try:
+            link.send(CONFIRM, _drafted([draft for _, draft in drafts]), functools.partial(self._confirm, batch))
+        except psycopg.OperationalError:
+            finish([unreachable()] * len(items))
+            return
+        # While the database works. They are sent only if it says that the drafts hold, and what fails then fails again.
+        for _, draft in drafts:
+            with suppress(Exception):
+                self._judge.finish_draft(draft)
+
+    def _draft(self, items: Sequence[Asked]) -> list[tuple[int, Draft]]:
+        now, drafts = clock(), []
+        for place, item in enumerate(items):
+            draft = self._judge.draft(item, self._facts.find(item), now)
+            if draft is not None:
+                drafts.append((place, draft))
+        return drafts
+
+    def _confirm(self, batch: _Batch, found: Rows | psycopg.Error) -> None:
+        """Answer what held; what did not, or what could not be drafted, is read."""
+        if isinstance(found, psycopg.OperationalError):
+            # Whether the statement was carried out is not known, so nothing of it is answered.
+            batch.finish([unreachable()] * len(batch.items))
+            return
+        held = self._held(batch, found) if not isinstance(found, psycopg.Error) else {}
+        waiting = [place for place in range(len(batch.items)) if place not in held]
+        metrics.count_drafts(held=len(held), read=len(waiting))
+        if not waiting:
+            batch.finish([held[place] for place in range(len(batch.items))])
+            return
+
+        def complete(rest: Sequence[Answer | Exception]) -> None:
+            answers = held | dict(zip(waiting, rest, strict=True))
+            batch.finish([answers[place] for place in range(len(batch.items))])
+
+        super().begin([batch.items[place] for place in waiting], complete)
+
+    def _held(self, batch: _Batch, rows: Rows) -> dict[int, Answer | Exception]:
+        held: dict[int, Answer | Exception] = {}
+        for row in range(rows.count):
+            place, draft = batch.drafts[int.from_bytes(rows.raw(row, 0), "big") - 1]
+            try:
+                held[place] = self._judge.finish_draft(draft)
+            except Exception as error:  # noqa: BLE001  # told to whoever asked; its record stands
+                held[place] = error
+        return held
+
     async def work(self, items: Sequence[Asked]) -> Sequence[Answer | Exception]:
-        """As `batches.Lane`. One bad item fails alone: what the database refuses together it is asked one by one."""
+        """Read, decide, record. One bad item fails alone: what the database refuses together it is asked one by one."""
         link = await self._database.get()
         try:
-            return await self._work(link, items)
+            await link.prepare(CONFIRM)
+            return await self._decide(link, items)
         except psycopg.OperationalError:
-            # Whether the last statement was carried out is not known, so nothing of it is answered.
             raise unreachable() from None
         except psycopg.Error:
             if len(items) == 1:
@@ -79,58 +127,11 @@ class UseLane:
 
     async def _work_alone(self, link: Link, item: Asked) -> Answer | Exception:
         try:
-            return (await self._work(link, [item]))[0]
+            return (await self._decide(link, [item]))[0]
         except psycopg.OperationalError:
             return unreachable()
         except psycopg.Error as error:
             return error
-
-    async def _work(self, link: Link, items: Sequence[Asked]) -> Sequence[Answer | Exception]:
-        now = clock()
-        answers: list[Answer | Exception] = [PASS_ON] * len(items)
-        drafted: list[tuple[int, Draft]] = []
-        waiting: list[tuple[int, Asked]] = []
-        for place, item in enumerate(items):
-            draft = self._judge.draft(item, self._facts.find(item), now)
-            if draft is not None:
-                drafted.append((place, draft))
-            else:
-                waiting.append((place, item))
-        if drafted:
-            drafts = [draft for _, draft in drafted]
-            rows = await link.run(CONFIRM, _drafted(drafts), meanwhile=lambda: self._finish(drafts))
-            held = {int.from_bytes(rows.raw(row, 0), "big") - 1 for row in range(rows.count)}
-            for n, (place, draft) in enumerate(drafted):
-                if n in held:
-                    answers[place] = self._judge.finish_draft(draft)
-                else:
-                    waiting.append((place, items[place]))
-        metrics.count_drafts(held=len(items) - len(waiting), read=len(waiting))
-        if waiting:
-            await self._decide_rest(link, waiting, answers)
-        return answers
-
-    async def _decide_rest(
-        self, link: Link, rest: Sequence[tuple[int, Asked]], answers: list[Answer | Exception]
-    ) -> None:
-        """What held is committed and keeps its answer, whatever becomes of these: one bad item fails alone."""
-        try:
-            await self._decide(link, rest, answers)
-        except psycopg.OperationalError:
-            # Whether the last statement was carried out is not known, so nothing of it is answered.
-            for place, _ in rest:
-                answers[place] = unreachable()
-        except psycopg.Error as error:
-            if len(rest) == 1:
-                answers[rest[0][0]] = error
-                return
-            for place, item in rest:
-                answers[place] = await self._work_alone(link, item)
-
-    def _finish(self, drafts: Sequence[Draft]) -> None:
-        """Write the answers while the database works: they are sent only if it says that the drafts hold."""
-        for draft in drafts:
-            self._judge.finish_draft(draft)
 
     async def _read(self, link: Link, items: Sequence[Asked]) -> dict[int, Facts]:
         """What each is decided on, as it is now; nothing for a token that nobody has."""
@@ -141,15 +142,16 @@ class UseLane:
             read[n] = self._facts.take(items[n], record, functools.partial(_load_facts, rows, row))
         return read
 
-    async def _decide(self, link: Link, rest: Sequence[tuple[int, Asked]], answers: list[Answer | Exception]) -> None:
+    async def _decide(self, link: Link, items: Sequence[Asked]) -> list[Answer | Exception]:
         """Decide on what is read now, and record it."""
-        read = await self._read(link, [item for _, item in rest])
+        read = await self._read(link, items)
         now = clock()
+        answers: list[Answer | Exception] = [PASS_ON] * len(items)
         records: list[Record] = []
         cases: list[tuple[int, Case]] = []
-        for n, (place, item) in enumerate(rest):
+        for place, item in enumerate(items):
             try:
-                opened = self._judge.open_case(item, read.get(n), now)
+                opened = self._judge.open_case(item, read.get(place), now)
             except PortalError as error:
                 answers[place] = error
                 continue
@@ -168,6 +170,7 @@ class UseLane:
                 records.append(record)
         if records:
             await link.run(RECORD, recorded(records))
+        return answers
 
     async def _count(self, link: Link, cases: Sequence[Case], now: datetime) -> None:
         """The counters of all processes are the rows of this table; a batch counts its uses of one grant at once."""
@@ -201,14 +204,15 @@ class UseLane:
             await link.run(FORGET, (arrays.uuids(t for t, _ in begun), arrays.uuids(g for _, g in begun), old))
 
 
-class RecordLane:
+class RecordLane(TaskLane["Record", None]):
     """Commits events that have their answers already, such as how a call ended."""
 
     def __init__(self, database: Database) -> None:
+        super().__init__()
         self._database = database
 
     async def work(self, items: Sequence[Record]) -> Sequence[Exception | None]:
-        """As `batches.Lane`."""
+        """As `batches.TaskLane`."""
         link = await self._database.get()
         try:
             await link.run(RECORD, recorded(items))
@@ -262,8 +266,3 @@ def _drafted(drafts: Sequence[Draft]) -> tuple[bytes, ...]:
 def _load_facts(rows: Rows, row: int) -> tuple[Any, ...]:
     facts: tuple[Any, ...] = rows.load(row)[1]
     return facts
-
-
-def unreachable() -> Unavailable:
-    """What everybody is told while there is no database."""
-    return Unavailable("The database does not answer.", code="database_unavailable")

@@ -7,6 +7,7 @@ cursor costs more than the statement. Must never run two statements at once.
 from __future__ import annotations
 
 import asyncio
+import functools
 import hashlib
 from contextlib import suppress
 from dataclasses import dataclass, field
@@ -17,6 +18,8 @@ import psycopg
 from psycopg.adapt import Transformer
 from psycopg.pq import ExecStatus
 from psycopg.types.json import set_json_loads
+
+from byok_portal.errors import Unavailable
 
 if TYPE_CHECKING:
     from collections.abc import Callable, Mapping, Sequence
@@ -69,7 +72,9 @@ class Link:
         self._loader = Transformer(connection)
         self._prepared: set[bytes] = set()
         self._loop = asyncio.get_running_loop()
-        self._waiter: asyncio.Future[None] | None = None
+        self._then: Callable[[Rows | psycopg.Error], None] | None = None
+        self._result: PGresult | None = None
+        self._statement: Statement | None = None
         self._socket = self._pgconn.socket
         self._loop.add_reader(self._socket, self._on_readable)
 
@@ -90,35 +95,69 @@ class Link:
         self._forget_socket()
         await self._connection.close()
 
-    async def run(
-        self, statement: Statement, values: Sequence[bytes | None], *, meanwhile: Callable[[], None] | None = None
-    ) -> Rows:
-        """The rows. Raises psycopg.Error: after OperationalError the outcome is unknown and the link is closed.
-
-        `meanwhile` is called while the database works.
-        """
-        if statement.handle not in self._prepared:
-            await self._prepare(statement)
+    async def run(self, statement: Statement, values: Sequence[bytes | None]) -> Rows:
+        """The rows. Raises psycopg.Error: after OperationalError the outcome is unknown and the link is closed."""
+        await self.prepare(statement)
         for _ in range(_POOLED):
             try:
-                result = await self._exchange(self._sending(statement, values), meanwhile)
+                return await self._wait(functools.partial(self.send, statement, values))
             except psycopg.errors.InvalidSqlStatementName:
                 # A pooler gave us another server connection than the one that prepared it.
-                await self._prepare(statement)
-            else:
-                self._loader.set_pgresult(result)
-                return Rows(result, self._load)
+                await self.prepare(statement)
         raise psycopg.errors.InvalidSqlStatementName
 
-    async def _prepare(self, statement: Statement) -> None:
+    async def prepare(self, statement: Statement) -> None:
+        """Make the statement known, so that it can be sent."""
+        if statement.handle in self._prepared:
+            return
         # Behind a pooler another gate may have prepared it on this connection: the same name is the same SQL.
         with suppress(psycopg.errors.DuplicatePreparedStatement):
-            await self._exchange(lambda: self._pgconn.send_prepare(statement.handle, statement.sql.encode()))
+            await self._wait(functools.partial(self._send_prepare, statement))
         self._prepared.add(statement.handle)
 
-    def _sending(self, statement: Statement, values: Sequence[bytes | None]) -> Callable[[], None]:
+    def knows(self, statement: Statement) -> bool:
+        """Whether it can be sent at once."""
+        return statement.handle in self._prepared
+
+    def send(
+        self, statement: Statement, values: Sequence[bytes | None], then: Callable[[Rows | psycopg.Error], None]
+    ) -> None:
+        """Send a prepared statement; `then` is told what `run` would return or raise, once and never before this ends.
+
+        Raises psycopg.OperationalError when it cannot be sent at all.
+        """
+        self._begin(then, statement)
         formats = (_BINARY,) * len(values)
-        return lambda: self._pgconn.send_query_prepared(statement.handle, values, formats, _BINARY)
+        self._send(lambda: self._pgconn.send_query_prepared(statement.handle, values, formats, _BINARY))
+
+    def _send_prepare(self, statement: Statement, then: Callable[[Rows | psycopg.Error], None]) -> None:
+        self._begin(then)
+        self._send(lambda: self._pgconn.send_prepare(statement.handle, statement.sql.encode()))
+
+    async def _wait(self, send: Callable[[Callable[[Rows | psycopg.Error], None]], None]) -> Rows:
+        found: asyncio.Future[Rows] = self._loop.create_future()
+        send(functools.partial(_settle, found))
+        try:
+            return await found
+        except asyncio.CancelledError:
+            # Half a conversation: whatever comes next on this connection belongs to nobody.
+            self._break()
+            raise
+
+    def _begin(self, then: Callable[[Rows | psycopg.Error], None], statement: Statement | None = None) -> None:
+        if self._then is not None:
+            message = "one statement at a time"
+            raise RuntimeError(message)
+        self._then, self._result, self._statement = then, None, statement
+
+    def _send(self, send: Callable[[], None]) -> None:
+        try:
+            send()
+            if self._pgconn.flush():
+                self._loop.add_writer(self._socket, self._on_writable)
+        except BaseException:
+            self._break()
+            raise
 
     def _load(self, row: int) -> tuple[Any, ...]:
         found: tuple[Any, ...] | None = self._loader.load_row(row, tuple)
@@ -126,61 +165,102 @@ class Link:
             raise IndexError(row)
         return found
 
-    async def _exchange(self, send: Callable[[], None], meanwhile: Callable[[], None] | None = None) -> Any:
+    def _on_writable(self) -> None:
         try:
-            send()
-            while self._pgconn.flush():
-                await self._writable()
-            if meanwhile is not None:
-                meanwhile()
-            result = None
-            while True:
-                while self._pgconn.is_busy():
-                    self._waiter = self._loop.create_future()
-                    await self._waiter
-                    self._waiter = None
-                    self._pgconn.consume_input()
+            self._pgconn.consume_input()  # a server that waits for us to read would not read either
+            if not self._pgconn.flush():
+                self._loop.remove_writer(self._socket)
+        except psycopg.OperationalError as error:
+            self._fail(error)
+
+    def _on_readable(self) -> None:
+        try:
+            self._pgconn.consume_input()
+            if self._then is None:
+                # Nobody asked: the server says goodbye, or something is wrong. The next statement would notice late.
+                return
+            while not self._pgconn.is_busy():
                 found = self._pgconn.get_result()
                 if found is None:
                     break
-                result = found
-        except BaseException:
-            # Half a conversation: whatever comes next on this connection belongs to nobody.
-            self._forget_socket()
-            self._pgconn.finish()
-            raise
-        if result is None or result.status not in _GOOD:
-            raise psycopg.errors.error_from_result(result) if result else psycopg.OperationalError("no answer")
-        return result
+                self._result = found
+            else:
+                return
+        except psycopg.OperationalError as error:
+            self._fail(error)
+            return
+        self._tell(self._result)
 
-    async def _writable(self) -> None:
-        ready = self._loop.create_future()
-        self._loop.add_writer(self._socket, _finish, ready)
-        try:
-            await ready
-        finally:
-            self._loop.remove_writer(self._socket)
-        self._pgconn.consume_input()  # a server that waits for us to read would not read either
+    def _tell(self, result: PGresult | None) -> None:
+        then, statement = self._then, self._statement
+        self._then = self._result = self._statement = None
+        if then is None:
+            return
+        if result is not None and result.status in _GOOD:
+            self._loader.set_pgresult(result)
+            then(Rows(result, self._load))
+            return
+        error = psycopg.errors.error_from_result(result) if result else psycopg.OperationalError("no answer")
+        if statement is not None and isinstance(error, psycopg.errors.InvalidSqlStatementName):
+            self._prepared.discard(statement.handle)
+        then(error)
 
-    def _on_readable(self) -> None:
-        waiter = self._waiter
-        if waiter is not None and not waiter.done():
-            waiter.set_result(None)
-        elif waiter is None:
-            # Nobody asked: the server says goodbye, or something is wrong. The next statement would notice too late.
-            self._check_idle()
+    def _fail(self, error: psycopg.Error) -> None:
+        then = self._then
+        self._break()
+        if then is not None:
+            then(error)
 
-    def _check_idle(self) -> None:
-        try:
-            self._pgconn.consume_input()
-        except psycopg.OperationalError:
-            self._forget_socket()
-            self._pgconn.finish()
+    def _break(self) -> None:
+        self._then = self._result = self._statement = None
+        self._forget_socket()
+        self._pgconn.finish()
 
     def _forget_socket(self) -> None:
         self._loop.remove_reader(self._socket)
+        self._loop.remove_writer(self._socket)
 
 
-def _finish(future: asyncio.Future[None]) -> None:
-    if not future.done():
-        future.set_result(None)
+class Database:
+    """A link that is opened when it is needed, and again when it broke."""
+
+    def __init__(self, parameters: Mapping[str, Any]) -> None:
+        self._parameters = parameters
+        self._link: Link | None = None
+
+    @property
+    def is_open(self) -> bool:
+        """Whether there is a link."""
+        return self._link is not None and not self._link.is_closed
+
+    async def get(self) -> Link:
+        """Raises Unavailable without a database."""
+        if self._link is None or self._link.is_closed:
+            try:
+                self._link = await Link.open(self._parameters)
+            except psycopg.Error:
+                raise unreachable() from None
+        return self._link
+
+    def find(self) -> Link | None:
+        """The link if it is open."""
+        return self._link if self.is_open else None
+
+    async def close(self) -> None:
+        """Leave."""
+        if self._link is not None and not self._link.is_closed:
+            await self._link.close()
+
+
+def _settle(future: asyncio.Future[Rows], found: Rows | psycopg.Error) -> None:
+    if future.done():
+        return
+    if isinstance(found, psycopg.Error):
+        future.set_exception(found)
+    else:
+        future.set_result(found)
+
+
+def unreachable() -> Unavailable:
+    """What everybody is told while there is no database."""
+    return Unavailable("The database does not answer.", code="database_unavailable")

@@ -74,20 +74,29 @@ class ScriptedLink:
 
     items: Sequence[Item]
     error: psycopg.Error
+    confirms: bool = True
     recorded: list[bytes] = field(default_factory=list)
     ran: list[str] = field(default_factory=list)
 
-    async def run(
-        self, statement: Statement, values: Sequence[bytes], meanwhile: Callable[[], None] | None = None
-    ) -> Any:
+    def knows(self, statement: Statement) -> bool:
+        return statement is CONFIRM
+
+    async def prepare(self, statement: Statement) -> None:
+        assert statement is CONFIRM
+
+    def send(self, statement: Statement, values: Sequence[bytes], then: Callable[[Any], None]) -> None:
+        assert statement is CONFIRM
+        self.ran.append(statement.name)
+        held = [place for place, item in enumerate(self.items, start=1) if item.is_as_before]
+        found = rows_of(held) if self.confirms else self.error
+        asyncio.get_running_loop().call_soon(then, found)
+
+    async def run(self, statement: Statement, values: Sequence[bytes]) -> Any:
         self.ran.append(statement.name)
         if statement is RECORD:
             return self._record(values[2])
-        places = range(1, 1 + (len(self.items) if statement is CONFIRM else values[0].count(NO_DIGEST)))
-        if statement is CONFIRM:
-            return rows_of([place for place in places if self.items[place - 1].is_as_before])
         assert statement is CONTEXTS
-        return rows_of(places)
+        return rows_of(range(1, 1 + values[0].count(NO_DIGEST)))
 
     def _record(self, bodies: bytes) -> None:
         if b"bad" in bodies:
@@ -100,12 +109,21 @@ def rows_of(places: Sequence[int]) -> Any:
     return SimpleNamespace(count=len(found), raw=lambda row, column: found[row][column])
 
 
-def work(link: ScriptedLink) -> Sequence[Any]:
+def work(link: ScriptedLink, judge: EasyJudge | None = None) -> Sequence[Any]:
     async def get() -> ScriptedLink:
         return link
 
-    lane = UseLane(SimpleNamespace(get=get), EasyJudge(), Notebook())  # type: ignore[arg-type]
-    return asyncio.run(lane.work(link.items))  # type: ignore[arg-type]
+    async def begin() -> Sequence[Any]:
+        lane = UseLane(SimpleNamespace(get=get, find=lambda: link), judge or EasyJudge(), Notebook())  # type: ignore[arg-type]
+        told: list[Sequence[Any]] = []
+        done = asyncio.Event()
+        lane.begin(link.items, lambda answers: (told.append(answers), done.set()))  # type: ignore[arg-type,func-returns-value]
+        await asyncio.wait_for(done.wait(), 10)
+        await asyncio.sleep(0.01)
+        assert len(told) == 1, "an answer is told once"
+        return told[0]
+
+    return asyncio.run(begin())
 
 
 def test_one_bad_item_fails_alone_beside_drafts_that_held() -> None:
@@ -123,3 +141,34 @@ def test_what_held_is_answered_though_the_database_went_away_then(others: list[I
     assert first == "first held"
     assert [type(each) for each in rest] == [Unavailable] * (len(others) + 1)
     assert link.recorded == []
+
+
+@pytest.mark.parametrize(
+    ("error", "answer"),
+    [(psycopg.DataError("no"), "decided"), (psycopg.errors.InvalidSqlStatementName("who?"), "decided")],
+)
+def test_a_confirmation_that_was_refused_is_read_and_decided(error: psycopg.Error, answer: str) -> None:
+    """Also behind a pooler, where another server connection may not know the statement."""
+    link = ScriptedLink([Item("first", is_as_before=True), Item("good")], error, confirms=False)
+    assert work(link) == [f"first {answer}", f"good {answer}"]
+
+
+def test_nobody_is_answered_when_the_database_goes_away_while_it_confirms() -> None:
+    """Whether it was carried out is not known."""
+    link = ScriptedLink([Item("first", is_as_before=True)], psycopg.OperationalError("gone"), confirms=False)
+    (answer,) = work(link)
+    assert isinstance(answer, Unavailable)
+    assert link.recorded == []
+
+
+def test_an_answer_that_cannot_be_written_fails_alone() -> None:
+    class Clumsy(EasyJudge):
+        def finish_draft(self, draft: Any) -> str:
+            if draft.item.name == "odd":
+                raise ZeroDivisionError
+            return super().finish_draft(draft)
+
+    items = [Item("first", is_as_before=True), Item("odd", is_as_before=True), Item("last", is_as_before=True)]
+    first, odd, last = work(ScriptedLink(items, psycopg.DataError("no")), Clumsy())
+    assert (first, last) == ("first held", "last held")
+    assert isinstance(odd, ZeroDivisionError)
