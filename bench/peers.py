@@ -93,21 +93,27 @@ class Peers:
 
 
 class Pgbench:
-    """The gate's statement for one use at a time, each committed by itself: read, confirm and record."""
+    """The gate's statement for one use at a time, each committed by itself: confirm and record."""
 
     def __init__(self, admin_url: str, uses: Sequence[Use]) -> None:
         self.script = Path(tempfile.mkdtemp()) / "pgbench.sql"
         with psycopg.connect(admin_url, autocommit=True) as admin:
             admin.execute("DROP TABLE IF EXISTS bench_uses")
-            columns = "n int PRIMARY KEY, digest bytea, slug text, tenant_id uuid, scope text, read bytea"
+            columns = "n int PRIMARY KEY, digest bytea, slug text, tenant_id uuid, scope text, revision bytea, until float8"
             admin.execute(f"CREATE TABLE bench_uses ({columns})")
             admin.execute("GRANT SELECT ON bench_uses TO byok_gate")
             self._remember(admin, uses)
             admin.execute("VACUUM ANALYZE bench_uses")
-            statement = _statement()
-            self.script.write_text(f"\\set n random(1, {len(uses)})\n{statement};\n")
-            held = admin.execute(re.sub(":n\\b", "1", statement)).fetchone()
-            assert held == (1, None), "the use that was read before did not hold"
+        self.statement = _statement()
+        self.script.write_text(f"\\set n random(1, {len(uses)})\n{self.statement};\n")
+        self.admin_url = admin_url
+        self._assert_holds()
+
+    def _assert_holds(self) -> None:
+        """Else nothing would be recorded, and that is fast."""
+        with psycopg.connect(self.admin_url, autocommit=True) as admin:
+            held = admin.execute(re.sub(":n\\b", "1", self.statement)).fetchone()
+        assert held == (1,), "the use that was read before did not hold"
 
     def _remember(self, admin: psycopg.Connection, uses: Sequence[Use]) -> None:
         """Each use with what a first read of it finds."""
@@ -119,8 +125,8 @@ class Pgbench:
         admin.execute(
             "UPDATE bench_uses u SET tenant_id = t.tenant_id FROM tenants_consumertoken t WHERE t.digest = u.digest"
         )
-        found = f"SELECT sha256(record_send(facts)) FROM ({_contexts('u.n')}) found(n, facts)"
-        admin.execute(f"UPDATE bench_uses u SET read = ({found})")
+        found = _contexts("u.n").replace("SELECT a.n, facts", "SELECT facts.revision, facts.until", 1)
+        admin.execute(f"UPDATE bench_uses u SET (revision, until) = ({found})")
 
     def run(self, connections: int, seconds: int) -> Load:
         """As wrk is run; pgbench tells the mean only."""
@@ -131,6 +137,7 @@ class Pgbench:
         url = os.environ["DATABASE_URL_GATE"].replace("postgres://", "postgresql://")
         command = [str(program), "-n", "-M", "prepared", "-c", str(connections), "-j", "1", "-T", str(seconds)]
         done = subprocess.run([*command, "-f", str(self.script), url], check=False, capture_output=True, text=True)
+        self._assert_holds()
         assert done.returncode == 0, done.stderr[-2000:]
         out = done.stdout
         rate, latency = float(find(r"tps = ([\d.]+)", out)), float(find(r"latency average = ([\d.]+)", out))
@@ -159,8 +166,9 @@ def _statement() -> str:
     from keys.gate.statements import CONFIRM  # noqa: PLC0415  # as above
 
     sealed = f"ARRAY[decode(repeat('ab', {SEALED_BYTES}), 'hex')]"
-    record = ("ARRAY[b.read]", "ARRAY[uuidv7()]", "ARRAY[b.tenant_id]", f"ARRAY['{'x' * BODY_BYTES}']", sealed)
-    return _filled(CONFIRM.sql, (*_ASKED, *record), ":n")
+    known = ("ARRAY[b.revision]", "ARRAY[b.until]")
+    record = ("ARRAY[uuidv7()]", "ARRAY[b.tenant_id]", f"ARRAY['{'x' * BODY_BYTES}']", sealed)
+    return _filled(CONFIRM.sql, (*known, *record), ":n")
 
 
 def _filled(text: str, values: Sequence[str], n: str) -> str:

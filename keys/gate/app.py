@@ -9,9 +9,7 @@ import time
 from typing import TYPE_CHECKING, Any, Final
 
 import structlog
-from django.conf import settings
 from django.db import connections
-from django.http.request import split_domain_port, validate_host
 
 from byok_portal.boundary import binding
 from byok_portal.boundary.identifiers import new_id
@@ -20,11 +18,12 @@ from keys.facts import UseRequest
 from keys.gate import asking, metrics
 from keys.gate.batches import Batcher
 from keys.gate.brokering import BrokenCallError, Broker, Outgoing
+from keys.gate.heads import Heads
 from keys.gate.introspecting import IntrospectLane, Presented
 from keys.gate.judging import Judge, PassOn, Permit
 from keys.gate.lanes import RecordLane, UseLane
 from keys.gate.links import Database
-from keys.gate.relay import BrokenAnswerError, CallerGoneError, Relay, malformed, scheme_of
+from keys.gate.relay import BrokenAnswerError, CallerGoneError, Relay, malformed
 from keys.gate.remembering import FactsMemory
 from keys.gate.replies import Reply, Writer
 from keys.gate.wire import address_of, is_json, read_body, send_reply
@@ -35,6 +34,7 @@ if TYPE_CHECKING:
     from collections.abc import Mapping
     from uuid import UUID
 
+    from keys.gate.heads import Head
     from keys.gate.judging import Answer
     from keys.gate.records import Record
     from keys.gate.relay import Receive, Scope, Send
@@ -54,8 +54,7 @@ class Gate:
 
     def __init__(self, *, web: str) -> None:
         self._web = web
-        self._redirects: bool = settings.SECURE_SSL_REDIRECT
-        self._hosts: set[bytes] = set()
+        self.heads = Heads()
 
     async def start(self) -> None:
         """Ready caches and lanes; links open with their first batch."""
@@ -149,7 +148,8 @@ class Gate:
 
     async def _use(self, scope: Scope, place: asking.Place, body: bytes) -> Reply | None:
         """The answer to one use; None when the web shall give it."""
-        asked = self._ask(scope, place, body)
+        head = self.heads.read(scope, place)
+        asked = self._ask(head, body) if head is not None else None
         if not isinstance(asked, asking.Asked):
             return asked
         try:
@@ -164,7 +164,9 @@ class Gate:
 
     def serve_use(self, cycle: ShortCycle) -> None:
         """The short way: as `_use`, by call-backs."""
-        asked = self._ask(cycle.scope, cycle.place, cycle.body)
+        if cycle.head is None:
+            cycle.head = self.heads.read(cycle.scope, cycle.place)
+        asked = self._ask(cycle.head, cycle.body) if cycle.head is not None else None
         if asked is None:
             cycle.hand_on()
         elif isinstance(asked, Reply):
@@ -190,25 +192,19 @@ class Gate:
             error = _FAILED
         return self._writer.problem(error, request_id=asked.request_id, is_use=True)
 
-    def _ask(self, scope: Scope, place: asking.Place, body: bytes) -> asking.Asked | Reply | None:
+    def _ask(self, head: Head, body: bytes) -> asking.Asked | Reply | None:
         """What is asked, or the refusal of it; None when the web shall answer."""
-        headers = dict(scope["headers"])
-        if not (is_json(headers) and self._is_plain(scope, headers)):
-            return None
-        use = asking.find_body(body, address_of(scope, headers))
+        use = asking.find_body(body, head.address)
         if use is None:
             return None
         request_id = new_id()
-        try:
-            digest = asking.digest_of(headers.get(b"authorization", b"").decode("latin-1"))
-        except PortalError as error:
-            return self._writer.problem(error, request_id=request_id, is_use=True)
-        agent = headers.get(b"user-agent", b"").decode("latin-1")[:200]
-        return asking.Asked(place, digest, use, request_id, agent)
+        if head.refusal is not None:
+            return self._writer.problem(head.refusal, request_id=request_id, is_use=True)
+        return asking.Asked(head.place, head.digest, use, request_id, head.agent)
 
     async def _introspect(self, scope: Scope, body: bytes) -> Reply | PassOn | None:
         headers = dict(scope["headers"])
-        plaintext = asking.find_credential(body) if is_json(headers) and self._is_plain(scope, headers) else None
+        plaintext = asking.find_credential(body) if is_json(headers) and self.heads.is_plain(scope, headers) else None
         if plaintext is None:
             return None
         request_id = new_id()
@@ -223,7 +219,7 @@ class Gate:
     async def _proxy(self, scope: Scope, brokered: tuple[asking.Place, str], receive: Receive, send: Send) -> bool:
         """Decide a call, make it and answer; False when the web shall."""
         headers = dict(scope["headers"])
-        if b"%" in scope["raw_path"] or not self._is_plain(scope, headers):
+        if b"%" in scope["raw_path"] or not self.heads.is_plain(scope, headers):
             return False
         request_id = new_id()
         asked = self._asked_call(scope, headers, brokered, request_id)
@@ -301,24 +297,6 @@ class Gate:
         finally:
             for task in watch:
                 task.cancel()
-
-    def _is_plain(self, scope: Scope, headers: dict[bytes, bytes]) -> bool:
-        """Whether nothing about the request wants more than the gate knows: each header once, a host of ours."""
-        if len(headers) != len(scope["headers"]):
-            return False  # a header that came twice
-        if self._redirects and scheme_of(scope) != b"https":
-            return False
-        return self._is_ours(headers.get(b"host", b""))
-
-    def _is_ours(self, host: bytes) -> bool:
-        if host in self._hosts:
-            return True
-        domain, _port = split_domain_port(host.decode("latin-1"))
-        allowed = settings.ALLOWED_HOSTS or ([".localhost", "127.0.0.1", "[::1]"] if settings.DEBUG else [])
-        if not domain or not validate_host(domain, allowed):
-            return False
-        self._hosts.add(host)  # few: only those that are allowed
-        return True
 
 
 def _parameters() -> dict[str, Any]:

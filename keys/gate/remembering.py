@@ -55,14 +55,15 @@ class FactsMemory:
             known = not (row["is_canary"] or row["clock_behind"])
             permissions = frozenset(Permission(scope) for scope in row["token_scopes"]) & TOKEN_PERMISSIONS
             facts = Facts(row["revision"], row["until"], row, context.loaded(row) if known else None, permissions)
-            self._make_room(self._kept)
+            make_room(self._kept, self._most)
             self._kept[digest] = facts
-        self._make_room(self._last)
+        make_room(self._last, self._most)
         self._last[asked.question] = facts
         return facts
 
-    def _make_room(self, kept: dict[Any, Facts]) -> None:
-        """Forget the oldest when it is full."""
-        if len(kept) >= self._most:
-            for old in list(kept)[: self._most // 8]:
-                del kept[old]
+
+def make_room(kept: dict[Any, Any], most: int) -> None:
+    """Forget the oldest when it is full."""
+    if len(kept) >= most:
+        for old in list(kept)[: most // 8]:
+            del kept[old]

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import socket
+import time
 from typing import TYPE_CHECKING, BinaryIO
 
 import pytest
@@ -13,6 +14,8 @@ from tests.gate import gates
 
 if TYPE_CHECKING:
     from collections.abc import Iterator
+
+    import psycopg
 
     from tests.world import World
 
@@ -142,3 +145,63 @@ def test_what_is_no_http_is_told_so_in_the_words_of_the_api(gate: int, nonsense:
     assert head.startswith(b"HTTP/1.1 400 Bad Request\r\n")
     assert b"content-type: application/problem+json" in head
     assert json.loads(body)["code"] == "malformed_request"
+
+
+def status(answer: bytes) -> int:
+    return int(answer.split(b" ", 2)[1])
+
+
+def test_a_head_that_was_read_before_is_answered_like_the_first_time(gate: int, head: bytes) -> None:
+    answers = exchange(gate, *[plain(head)] * 3, plain(head)[:40], plain(head)[40:], plain(head) * 2, answers=6)
+    assert {without_ids(answer) for answer in answers} == {without_ids(answers[0])}
+    assert len({re.search(rb"audit-id: ([^\r]*)", answer)[1] for answer in answers}) == 6  # type: ignore[index]
+
+
+def test_a_known_head_says_nothing_about_the_body(gate: int, head: bytes) -> None:
+    other = BODY.replace(b"secrets:read", b"secrets:list")
+    first, denied, again = exchange(gate, plain(head), plain(head).replace(BODY, other), plain(head), answers=3)
+    assert [status(each) for each in (first, denied, again)] == [200, 403, 200]
+    # One byte more than the head announces begins another request.
+    longer = exchange(gate, plain(head), plain(head) + b"GET /nowhere HTTP/1.1\r\nHost: testserver\r\n\r\n", answers=3)
+    assert [status(each) for each in longer] == [200, 200, 503]
+
+
+@pytest.mark.parametrize("change", [(b"Bearer byok", b"Bearer byoK"), (b"testserver", b"elsewhere"), (b"POST", b"PUT")])
+def test_a_head_that_differs_by_a_byte_is_another(gate: int, head: bytes, change: tuple[bytes, bytes]) -> None:
+    first, other, again = exchange(gate, plain(head), plain(head).replace(*change), plain(head), answers=3)
+    assert status(first) == status(again) == 200
+    assert status(other) in {401, 503}
+
+
+def test_a_known_use_that_the_web_must_answer_is_handed_on_and_keeps_its_place(
+    gate: int, head: bytes, admin_connection: psycopg.Connection
+) -> None:
+    slug = re.search(rb"tenants/([^/]*)/", head)[1].decode()  # type: ignore[index]
+    canary = "UPDATE keys_key SET is_canary = %s WHERE tenant_id = (SELECT id FROM tenants_tenant WHERE slug = %s)"
+    with socket.create_connection(("127.0.0.1", gate), timeout=20) as connection:
+        stream = connection.makefile("rb")
+        connection.sendall(plain(head))
+        answers = [read(stream)]
+        admin_connection.execute(canary, [True, slug])
+        connection.sendall(plain(head))
+        connection.sendall(b"GET /nowhere HTTP/1.1\r\nHost: testserver\r\n\r\n")
+        answers += [read(stream), read(stream)]
+        admin_connection.execute(canary, [False, slug])
+        connection.sendall(plain(head))
+        answers.append(read(stream))
+    assert [status(each) for each in answers] == [200, 503, 503, 200]
+    assert without_ids(answers[1]) == without_ids(answers[2])
+
+
+def test_a_connection_is_closed_when_it_has_been_quiet_and_not_before(gate: int, head: bytes) -> None:
+    """uvicorn keeps it for five seconds after an answer."""
+    with socket.create_connection(("127.0.0.1", gate), timeout=20) as connection:
+        stream = connection.makefile("rb")
+        begun = time.monotonic()
+        while time.monotonic() < begun + 6:
+            connection.sendall(plain(head))
+            assert status(read(stream)) == 200
+            time.sleep(0.3)
+        quiet = time.monotonic()
+        assert connection.recv(1) == b""
+        assert 4 < time.monotonic() - quiet < 15
