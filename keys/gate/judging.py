@@ -101,7 +101,7 @@ class Judge:
     def __init__(self, writer: Writer) -> None:
         self._writer = writer
         self._entries: dict[str, ProviderEntry] = {}
-        self._unwrap = functools.lru_cache(maxsize=4096)(custody.unwrap_of)
+        self._data_key = functools.lru_cache(maxsize=4096)(custody.data_key_of)
         self._audit_key = functools.lru_cache(maxsize=4096)(unwrap_audit_key)
 
     @property
@@ -260,7 +260,7 @@ class Judge:
                 state.decode(),
             )
             return custody.open_of(
-                case.row["tenant_id"], sealed, key_id=case.loaded.key_id, number=number, unwrap=self._unwrap
+                case.row["tenant_id"], sealed, key_id=case.loaded.key_id, number=number, find=self._data_key
             )
         raise Unavailable("The credential was destroyed.", code="material_destroyed")
 

@@ -42,8 +42,8 @@ _GLOBAL_PEPPER: Final = b"byok/fingerprint/global"
 _AUDIT: Final = "audit"
 _OPENING: Final = frozenset({DataKeyState.ACTIVE.value, DataKeyState.RETIRED.value})
 
-Unwrap = Callable[["UUID", int, str, str, bytes], Secret]
-"""As `unwrap_of`."""
+FindDataKey = Callable[["UUID", int, str, str, bytes, bytes], DataKey]
+"""As `data_key_of`."""
 
 _SEALED: Final = """
 SELECT m.blob, d.version, d.wrapper, d.kek_ref, d.wrapped, d.kcv, d.state
@@ -111,15 +111,21 @@ def open_sealed(sealed: Sealed, *, key_id: UUID, number: int) -> Secret:
     return open_of(binding.get_tenant(), sealed, key_id=key_id, number=number)
 
 
-def open_of(tenant_id: UUID, sealed: Sealed, *, key_id: UUID, number: int, unwrap: Unwrap | None = None) -> Secret:
-    """As `open_sealed`, of a named tenant. `unwrap`: one that remembers, for whoever reads the state each time."""
+def open_of(tenant_id: UUID, sealed: Sealed, *, key_id: UUID, number: int, find: FindDataKey | None = None) -> Secret:
+    """As `open_sealed`, of a named tenant. `find`: one that remembers, for whoever reads the state each time."""
     if sealed.state not in _OPENING or sealed.wrapped is None:
         message = "the data key of this credential is revoked or shredded"
         raise Unavailable(message, code="data_key_unavailable")
-    material = (unwrap or unwrap_of)(tenant_id, sealed.dek_version, sealed.wrapper, sealed.kek_ref, sealed.wrapped)
-    dek = DataKey(version=sealed.dek_version, material=material)
-    verify_key_commitment(dek, sealed.kcv)
+    wrapped = (sealed.dek_version, sealed.wrapper, sealed.kek_ref, sealed.wrapped, sealed.kcv)
+    dek = (find or data_key_of)(tenant_id, *wrapped)
     return open_blob(sealed.blob, dek=dek, address=SecretAddress(tenant_id, key_id, number))
+
+
+def data_key_of(tenant_id: UUID, version: int, wrapper: str, kek_ref: str, wrapped: bytes, kcv: bytes) -> DataKey:
+    """A data key that seals credentials, and is the one of its row. Raises as `unwrap_of`."""
+    dek = DataKey(version=version, material=unwrap_of(tenant_id, version, wrapper, kek_ref, wrapped))
+    verify_key_commitment(dek, kcv)
+    return dek
 
 
 def unwrap_pepper(tenant_id: UUID, version: int, wrapper: str, kek_ref: str, wrapped: bytes, kcv: bytes) -> Secret:
