@@ -90,6 +90,7 @@ class Revision(models.Model):
     """`PLATFORM` for what all tenants share."""
     id = models.UUIDField()
     changed_by = models.BigIntegerField(help_text="The transaction; one notes itself once.")
+    changed_at = models.DateTimeField(help_text="When it began.")
 
     class Meta:
         db_table = "boundary_revision"

@@ -31,16 +31,21 @@ BEGIN
   ELSIF TG_ARGV[0] = 'id' THEN
     whose := coalesce(NEW.id, OLD.id);
   END IF;
-  IF NOT EXISTS (SELECT FROM boundary_revision WHERE tenant_id = whose AND changed_by = this) THEN
+  IF NOT EXISTS (
+    SELECT FROM boundary_revision WHERE tenant_id = whose AND changed_by = this AND changed_at = now()) THEN
     DELETE FROM boundary_revision WHERE ctid = ANY (ARRAY(
       SELECT ctid FROM boundary_revision WHERE tenant_id = whose FOR UPDATE SKIP LOCKED));
-    INSERT INTO boundary_revision (tenant_id, id, changed_by) VALUES (whose, gen_random_uuid(), this);
+    INSERT INTO boundary_revision (tenant_id, id, changed_by, changed_at)
+    VALUES (whose, gen_random_uuid(), this, now());
   END IF;
   RETURN NULL;
 END $$;
 REVOKE ALL ON FUNCTION boundary_note_revision() FROM PUBLIC;
 """  # noqa: S608  # a constant
-"""A savepoint that is rolled back takes its note along, so the next change of the transaction notes itself again."""
+"""A savepoint that is rolled back takes its note along, so the next change of the transaction notes itself again.
+
+A transaction is its number and its beginning: a dump that is restored elsewhere brings numbers that will come again.
+"""
 
 
 class WatchTables(Operation):

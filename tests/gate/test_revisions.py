@@ -120,6 +120,22 @@ def test_a_change_after_a_savepoint_that_was_rolled_back_is_noted_again(scene: S
     assert not after & before
 
 
+def test_a_note_of_another_database_is_not_taken_for_the_transactions_own(scene: Scene) -> None:
+    """A dump that is restored elsewhere brings the numbers of transactions, and they come again."""
+    with scene.admin.transaction():
+        scene.admin.execute("DELETE FROM boundary_revision WHERE tenant_id = %s", [scene.cast.id])
+        scene.admin.execute(
+            "INSERT INTO boundary_revision (tenant_id, id, changed_by, changed_at) "
+            "VALUES (%s, gen_random_uuid(), pg_current_xact_id()::text::bigint, now() - interval '1 day')",
+            [scene.cast.id],
+        )
+        before = revisions(scene.admin, scene.cast.id)
+        touch(scene.admin, "keys_key", scene.key.id)
+    after = revisions(scene.admin, scene.cast.id)
+    assert after
+    assert not after & before
+
+
 def test_changes_of_one_tenant_do_not_wait_and_each_is_seen(
     scene: Scene, changers: tuple[psycopg.Connection, psycopg.Connection]
 ) -> None:

@@ -29,6 +29,7 @@ class Migration(migrations.Migration):
                 ("tenant_id", models.UUIDField()),
                 ("id", models.UUIDField()),
                 ("changed_by", models.BigIntegerField(help_text="The transaction; one notes itself once.")),
+                ("changed_at", models.DateTimeField(help_text="When it began.")),
             ],
             options={"db_table": "boundary_revision"},
         ),
