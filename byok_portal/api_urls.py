@@ -33,6 +33,7 @@ _P = f"{_T}projects/<str:project>/"
 _I = f"{_T}incidents/<uuid:incident>/"
 
 urlpatterns = [
+    path(f"{_K}use/", uses.KeyUse.as_view(), name="key-use"),  # what is called most is found first
     path("openapi.json", SpectacularJSONAPIView.as_view(authentication_classes=[]), name="openapi"),
     path("docs/", api_docs.docs, name="docs"),
     path("providers/", keys.Providers.as_view(), name="providers"),
@@ -111,7 +112,6 @@ urlpatterns = [
     path(f"{_K}withdraw/", keys.KeyWithdraw.as_view(), name="key-withdraw"),
     path(f"{_K}grants/", keys.Grants.as_view(), name="grants"),
     path(f"{_K}grants/<uuid:grant>/end/", keys.GrantEnd.as_view(), name="grant-end"),
-    path(f"{_K}use/", uses.KeyUse.as_view(), name="key-use"),
     path(f"{_K}proxy/<path:path>", uses.KeyProxy.as_view(), name="key-proxy"),
     path(f"{_T}jobs/", jobs.Jobs.as_view(), name="jobs"),
     path(f"{_T}jobs/<uuid:job>/retry/", jobs.JobRetry.as_view(), name="job-retry"),

@@ -23,7 +23,12 @@ def not_found(request: HttpRequest, exception: Exception | None = None) -> HttpR
 
 
 def bad_request(request: HttpRequest, exception: Exception | None = None) -> HttpResponse:
-    """A request that Django refuses to read. One that is too big is named: people paste whole files."""
+    """A request that Django refuses to read. One that is too big is named: people paste whole files.
+
+    A session that could not be saved comes here too: 503 when that was because the database is away.
+    """
+    if exception is not None and problems.is_database_away(exception):
+        return _unavailable(request)
     error: errors.PortalError = errors.InvalidInput("The request could not be read.", code="malformed_request")
     error.status = 400
     if isinstance(exception, RequestDataTooBig):
@@ -39,7 +44,7 @@ def bad_request(request: HttpRequest, exception: Exception | None = None) -> Htt
 def server_error(request: HttpRequest) -> HttpResponse:
     """Says that it failed; 503 while the database is away. Django calls this while it handles the exception."""
     failure = sys.exc_info()[1]
-    if isinstance(failure, Exception) and problems.is_database_away(failure):
+    if failure is not None and problems.is_database_away(failure):
         return _unavailable(request)
     if request.path.startswith("/api/"):
         return problems.answer(request, errors.PortalError("The portal failed to answer."))

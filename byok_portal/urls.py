@@ -14,6 +14,8 @@ handler404 = "byok_portal.errors_pages.not_found"
 handler500 = "byok_portal.errors_pages.server_error"
 
 urlpatterns = [
+    # First, because a pattern costs time whenever it is tried in vain, and programs call more often than people.
+    path("api/v1/", include((api_patterns, "api"))),
     # Answers 404 unless this is a quick start.
     path("demo/mailbox/", demo_mailbox.show, name="demo-mailbox"),
     path("", include("tenants.pages.urls")),
@@ -22,7 +24,6 @@ urlpatterns = [
     path("accounts/", include("byok_portal.account_urls")),
     path("ui/", include("byok_portal.ui.urls")),
     path("staff/", admin.site.urls),
-    path("api/v1/", include((api_patterns, "api"))),
     path("log/checkpoint", log_views.checkpoint, name="log-checkpoint"),
     path("log/tile/<path:path>", log_views.tile, name="log-tile"),
     path("healthz", health.healthz, name="healthz"),

@@ -124,7 +124,8 @@ def load(*, token_id: UUID, key_reference: str) -> Loaded:
     identifier, slug = parse_reference(key_reference)
     statement, key = (_BY_ID, identifier) if identifier else (_BY_SLUG, slug)
     values = {"tenant": binding.get_tenant(), "token": token_id, "key": key}
-    rows = connections[binding.DEFAULT].ask(statement, values)
+    connection: Any = connections[binding.DEFAULT]
+    rows = connection.ask(statement, values)
     return loaded(dict(zip(NAMES, rows[0], strict=True)) if rows else {})
 
 

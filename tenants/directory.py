@@ -2,21 +2,44 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
+from django.db import connections
 from django.utils import timezone
 
 from byok_portal.boundary import actors, binding
+from byok_portal.boundary.database.prepared import Statement
 from byok_portal.boundary.directory import Bearer, Place
 from byok_portal.boundary.permissions import Permission
 from byok_portal.errors import Unauthenticated
 from tenants import selectors, tokens
-from tenants.models import Consumer, ConsumerToken
+from tenants.models import Consumer
 
 if TYPE_CHECKING:
+    from datetime import datetime
     from uuid import UUID
 
     from byok_portal.boundary.actors import Origin
+
+
+DIGEST: Final = {"digest": "bytea"}
+FINDER: Final = Statement(
+    "token_tenant",
+    "SELECT set_config('app.tenant_id', tenant_id::text, true) FROM directory_token(%(digest)s)",
+    DIGEST,
+)
+"""Binds the token's tenant for the transaction. Says nothing about whether the token is live."""
+BEARER: Final = Statement(
+    "token_bearer",
+    """
+SELECT t.id, t.slug, k.id, k.scopes, k.revoked_at, k.expires_at, c.id, c.slug, c.state
+  FROM tenants_consumertoken k
+  JOIN tenants_tenant t ON t.id = k.tenant_id
+  JOIN tenants_consumer c ON c.tenant_id = k.tenant_id AND c.id = k.consumer_id
+ WHERE k.digest = %(digest)s
+""",
+    DIGEST,
+)
 
 
 class TenantDirectory:
@@ -27,22 +50,16 @@ class TenantDirectory:
 
     def get_bearer(self, authorization: str | None, origin: Origin) -> Bearer:
         """Raises Unauthenticated, with one answer for unknown, expired, revoked and ended alike."""
-        found = selectors.find_token_owner(tokens.digest(tokens.from_header(authorization)))
-        if found is None:
-            raise Unauthenticated("The token is not known, has expired or was revoked.")
-        tenant_id, consumer_id, token_id = found
-        with binding.bind_tenant(tenant_id), binding.reading():
-            token = ConsumerToken.objects.select_related("consumer").get(id=token_id)
-            tenant_slug = selectors.get_tenant().slug
-        if not _is_live(token):
-            raise Unauthenticated("The token is not known, has expired or was revoked.")
-        scopes = frozenset(Permission(scope) for scope in token.scopes)
-        actor = actors.consumer(
-            consumer_id, tenant_id=tenant_id, scopes=scopes, label=token.consumer.slug, origin=origin
-        )
-        return Bearer(actor, tenant_id, tenant_slug, token_id)
+        connection: Any = connections[binding.DEFAULT]
+        digest = tokens.digest(tokens.from_header(authorization))
+        for row in connection.ask_as_found(FINDER, BEARER, {"digest": digest}):
+            tenant_id, tenant_slug, token_id, words, revoked_at, expires_at, consumer_id, label, state = row
+            if _is_live(revoked_at, expires_at, state):
+                scopes = frozenset(Permission(word) for word in words)
+                actor = actors.consumer(consumer_id, tenant_id=tenant_id, scopes=scopes, label=label, origin=origin)
+                return Bearer(actor, tenant_id, tenant_slug, token_id)
+        raise Unauthenticated("The token is not known, has expired or was revoked.")
 
 
-def _is_live(token: ConsumerToken) -> bool:
-    in_time = token.revoked_at is None and token.expires_at > timezone.now()
-    return in_time and token.consumer.state == Consumer.State.ACTIVE
+def _is_live(revoked_at: datetime | None, expires_at: datetime, consumer_state: str) -> bool:
+    return revoked_at is None and expires_at > timezone.now() and consumer_state == Consumer.State.ACTIVE

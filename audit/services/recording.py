@@ -14,6 +14,7 @@ from audit import sealing
 from audit.canonical import canonicalise
 from audit.models import Outcome
 from byok_portal.boundary import binding, operations
+from byok_portal.boundary.database.prepared import Statement
 from byok_portal.boundary.identifiers import new_id, parse_id
 
 if TYPE_CHECKING:
@@ -30,9 +31,14 @@ _KEEP: Final = """
     WHERE tenant_id = %(tenant)s AND version = %(version)s AND kcv = %(kcv)s AND wrapped IS NOT NULL
   ) RETURNING 1
 """
-_APPEND_BARE: Final = "INSERT INTO audit_inbox (event_id, tenant_id, body) VALUES (%(id)s, %(tenant)s, %(body)s)"
-_APPEND: Final = f"WITH private AS ({_KEEP}) {_APPEND_BARE} RETURNING (SELECT count(*) FROM private)"  # noqa: S608  # both parts are constants
-
+_BARE: Final = "INSERT INTO audit_inbox (event_id, tenant_id, body) VALUES (%(id)s, %(tenant)s, %(body)s)"
+_EVENT: Final = {"id": "uuid", "tenant": "uuid", "body": "text"}
+_APPEND_BARE: Final = Statement("append_bare", _BARE, _EVENT)
+_APPEND: Final = Statement(
+    "append",
+    f"WITH private AS ({_KEEP}) {_BARE} RETURNING (SELECT count(*) FROM private)",  # noqa: S608  # both parts are constants
+    _EVENT | {"sealed": "bytea", "version": "integer", "kcv": "bytea"},
+)
 
 _APPEND_MANY: Final = """
 WITH given AS MATERIALIZED (
@@ -169,15 +175,14 @@ def _insert(event_id: UUID, body: str, detail: sealing.Detail) -> None:
     """One statement, but for the rare event whose key was gone: then with the key of now, or without the detail."""
     values: dict[str, Any] = {"id": event_id, "tenant": binding.get_tenant(), "body": body}
     sealed = sealing.seal(detail, event_id=event_id)
-    with connections[binding.get_alias()].cursor() as cursor:
-        if sealed is None:
-            cursor.execute(_APPEND_BARE, values)
-            return
-        cursor.execute(_APPEND, values | _sealed_values(sealed))
-        if cursor.fetchone()[0]:
-            return
-        sealed = sealing.seal(detail, event_id=event_id, again=True)
-        if sealed is not None:
+    connection: Any = connections[binding.get_alias()]
+    if sealed is None:
+        connection.ask(_APPEND_BARE, values)
+        return
+    ((kept,),) = connection.ask(_APPEND, values | _sealed_values(sealed))
+    sealed = None if kept else sealing.seal(detail, event_id=event_id, again=True)
+    if sealed is not None:
+        with connection.cursor() as cursor:
             cursor.execute(_KEEP, values | _sealed_values(sealed))
 
 

@@ -16,7 +16,7 @@ from rest_framework.response import Response
 from rest_framework.views import APIView
 
 from byok_portal import errors
-from byok_portal.boundary import binding, operations, replica
+from byok_portal.boundary import binding, operations, problems, replica
 from byok_portal.boundary.authentication import BearerAuthentication
 from byok_portal.boundary.identifiers import parse_id
 from byok_portal.boundary.models import IdempotencyRecord
@@ -111,7 +111,8 @@ class PortalView(APIView):
 
     def handle_exception(self, exc: Exception) -> Response:
         """Raises ReplicaLostError where asking the primary helps."""
-        if isinstance(exc, OperationalError) and binding.get_alias() == binding.REPLICA:
+        is_lost = isinstance(exc, OperationalError) or problems.is_database_away(exc)
+        if is_lost and binding.get_alias() == binding.REPLICA:
             replica.leave(exc)
             raise replica.ReplicaLostError from exc
         return super().handle_exception(exc)

@@ -3,10 +3,17 @@
 from __future__ import annotations
 
 import time
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any, Final
 
 import structlog
+from csp.constants import HEADER
+from csp.middleware import CSPMiddleware
+from csp.utils import build_policy
+from django.contrib.auth.middleware import AuthenticationMiddleware
+from django.contrib.messages.middleware import MessageMiddleware
+from django.contrib.sessions.middleware import SessionMiddleware
 from django.shortcuts import render
+from django.utils.functional import cached_property
 
 from byok_portal import errors
 from byok_portal.boundary import binding, logs
@@ -20,6 +27,8 @@ if TYPE_CHECKING:
     GetResponse = Callable[[HttpRequest], HttpResponse]
 
 log = structlog.get_logger("byok.request")
+PROGRAMS: Final = "/api/v1/tenants/"
+"""Below it there is no page for people."""
 
 
 class RequestLog:
@@ -42,6 +51,44 @@ class RequestLog:
             log.info("request", method=request.method, route=route, status=response.status_code, ms=milliseconds)
         response["X-Request-Id"] = request_id
         return response
+
+
+class _ForPages:
+    """Steps aside for programs: their calls have no session, no messages and no person, only a token."""
+
+    get_response: Any
+
+    def __call__(self, request: HttpRequest) -> Any:
+        if request.path_info.startswith(PROGRAMS):
+            return self.get_response(request)
+        return super().__call__(request)  # type: ignore[misc]  # of the class that this is mixed into
+
+
+class Sessions(_ForPages, SessionMiddleware):
+    """Django's, for pages."""
+
+
+class SignedIn(_ForPages, AuthenticationMiddleware):
+    """Django's, for pages."""
+
+
+class Messages(_ForPages, MessageMiddleware):
+    """Django's, for pages."""
+
+
+class Policy(CSPMiddleware):
+    """The content security policy; programs get the one of the settings, made once."""
+
+    def __call__(self, request: HttpRequest) -> Any:
+        if not request.path_info.startswith(PROGRAMS):
+            return super().__call__(request)
+        response: Any = self.get_response(request)
+        response.headers.setdefault(HEADER, self._policy)
+        return response
+
+    @cached_property
+    def _policy(self) -> str:
+        return build_policy()
 
 
 class StaffDoor:

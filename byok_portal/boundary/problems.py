@@ -4,9 +4,13 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING, Any, Final
 
+import psycopg
 import structlog
+from django.contrib.sessions.backends.base import UpdateError
+from django.contrib.sessions.exceptions import SessionInterrupted
 from django.core.exceptions import PermissionDenied, RequestDataTooBig
-from django.db import DataError, InterfaceError, OperationalError
+from django.db import DataError, Error, InterfaceError, InternalError, OperationalError
+from django.db.transaction import TransactionManagementError
 from django.http import Http404, HttpRequest, JsonResponse
 from rest_framework import exceptions
 from rest_framework.response import Response
@@ -88,12 +92,27 @@ def _convert(exception: Exception) -> errors.PortalError:
     return errors.PortalError("The portal failed to answer. The request id names this failure in its log.")
 
 
-def is_database_away(exception: Exception) -> bool:
-    """Whether the connection failed, or the server or a pooler ended it: trying again later is right."""
-    if not isinstance(exception, (OperationalError, InterfaceError)):
-        return False
-    state = getattr(exception.__cause__, "sqlstate", None)
-    return state is None or state[:2] in _AWAY
+def is_database_away(exception: BaseException) -> bool:
+    """Whether the connection failed, a server or pooler ended it, or takes no writes now: trying again later is right.
+
+    Of an exception of psycopg, or of Django with psycopg's behind it.
+    """
+    error = _behind(exception)
+    if isinstance(error, Error) and isinstance(error.__cause__, psycopg.Error):
+        error = error.__cause__
+    if isinstance(error, psycopg.Error) and error.sqlstate is not None:
+        return error.sqlstate[:2] in _AWAY or error.sqlstate in _AWAY_NOW
+    # PostgreSQL always names a state. Without one libpq or psycopg found that the conversation broke off: InternalError
+    # is two answers to one COMMIT, as when the server and then the pooler say goodbye; a bare DatabaseError is none.
+    return isinstance(error, _BROKEN) or type(error) is psycopg.DatabaseError
+
+
+def _behind(exception: BaseException) -> BaseException | None:
+    """What broke where Django tells of the consequence: a session not saved, a transaction that cannot go on."""
+    error: BaseException | None = exception
+    while isinstance(error, (SessionInterrupted, UpdateError, TransactionManagementError)):
+        error = error.__cause__ if error.__suppress_context__ else error.__context__
+    return error
 
 
 def _problem(status: int, code: str, detail: str) -> errors.PortalError:
@@ -102,8 +121,14 @@ def _problem(status: int, code: str, detail: str) -> errors.PortalError:
     return error
 
 
-_AWAY: Final = frozenset({"08", "57"})
-"""Classes of SQLSTATE: connection exception, operator intervention."""
+_AWAY: Final = frozenset({"08", "53", "57"})
+"""Classes of SQLSTATE: connection exception, insufficient resources, operator intervention."""
+_AWAY_NOW: Final = frozenset({"25006", "25P03", "25P04", "55000"})
+"""Read-only (a standby, or about to become one), ended as it took too long (two of them), still in recovery."""
+_BROKEN: Final = (
+    *(OperationalError, InterfaceError, InternalError),
+    *(psycopg.OperationalError, psycopg.InterfaceError, psycopg.InternalError),
+)
 _KNOWN: Final[tuple[tuple[type[Exception], errors.PortalError], ...]] = (
     (Http404, errors.NotFound()),
     (PermissionDenied, errors.Forbidden()),

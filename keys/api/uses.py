@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any, TypeVar
+import re
+from typing import TYPE_CHECKING, Any, Final, TypeVar
 
 from django.http import HttpResponse
 from drf_spectacular.types import OpenApiTypes
 from drf_spectacular.utils import OpenApiParameter
 from rest_framework.parsers import BaseParser
+from rest_framework.renderers import JSONRenderer
 from rest_framework.response import Response
 
 from byok_portal.boundary import problems
@@ -31,12 +33,31 @@ USES = (400, 415, 422, 429, 503)
 _UNAUTHENTICATED = 401
 
 
+_WORDS: Final = {"scope": 60, "purpose": 200}
+_CHOICES: Final = {"delivery": frozenset({"decision", "lease"}), "environment": frozenset(Environment)}
+_ACCEPTED: Final = frozenset({"*/*", "application/json"})
+_PLAIN: Final = re.compile("[!-~](?:[ -~]*[!-~])?")
+
+
+def plain_use(data: Any) -> dict[str, Any] | None:
+    """What UseBody makes of the common body; None leaves any other to it. Making a serializer costs more than this."""
+    if type(data) is not dict or not _WORDS.keys() <= data.keys() <= {*_WORDS, *_CHOICES}:
+        return None
+    if not all(type(value) is str for value in data.values()):
+        return None
+    if not all(len(data[name]) <= most and _PLAIN.fullmatch(data[name]) for name, most in _WORDS.items()):
+        return None
+    if not all(data[name] in words for name, words in _CHOICES.items() if name in data):
+        return None
+    return {"delivery": Delivery.DECISION.value, **data}
+
+
 class KeyUse(PortalView):
     """Ask for one use of a key: a decision, or a short-lived lease of the plaintext."""
 
     @describe("key_use", request=bodies.UseBody, answer=bodies.UsedBody, problems=USES)
     def post(self, request: Request, tenant: str, key: str) -> Response:
-        asked = parse(bodies.UseBody, request)
+        asked = plain_use(request.data) or parse(bodies.UseBody, request)
         environment = asked.get("environment")
         answer = uses.use(
             actor=self.actor,
@@ -52,6 +73,13 @@ class KeyUse(PortalView):
         if answer.is_canary:
             response[PROCESS_HEADER] = name_process()
         return response
+
+    def perform_content_negotiation(self, request: Request, force: bool = False) -> Any:  # noqa: FBT001, FBT002  # DRF's signature
+        """There is one way to write an answer; only a caller who asks for another needs to be told so."""
+        if request.META.get("HTTP_ACCEPT", "*/*") in _ACCEPTED and not request.META.get("QUERY_STRING"):
+            renderer = JSONRenderer()
+            return renderer, renderer.media_type
+        return super().perform_content_negotiation(request, force)
 
     def finalize_response(self, request: Request, response: Any, *args: Any, **kwargs: Any) -> Any:
         """A token that is refused names no key, so the process names itself then too: drills end a token and count."""

@@ -15,6 +15,7 @@ from audit.models import Outcome
 from audit.services.recording import Event, Target
 from byok_portal.boundary.actors import Actor, ActorKind, Once, Origin
 from byok_portal.boundary.permissions import TOKEN_PERMISSIONS, Permission
+from byok_portal.boundary.problems import is_database_away
 from byok_portal.errors import Forbidden, PortalError, Unauthenticated, Unavailable
 from keys import use_answers
 from keys.fingerprints import tenant_fingerprint
@@ -84,8 +85,10 @@ class IntrospectLane(TaskLane["Presented", "Reply | PassOn"]):
         link = await self._database.get()
         try:
             return await self._work(link, items)
-        except psycopg.OperationalError:
-            raise unreachable() from None
+        except psycopg.Error as error:
+            if is_database_away(error):
+                raise unreachable() from None
+            raise
 
     async def _work(self, link: Link, items: Sequence[Presented]) -> Sequence[Reply | PassOn | Exception]:
         rows = await link.run(ASKERS, (arrays.byteas([item.digest for item in items]),))

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, Final
 import psycopg
 
 from byok_portal.boundary.identifiers import new_id
+from byok_portal.boundary.problems import is_database_away
 from byok_portal.errors import PortalError
 from keys.gate import arrays, metrics
 from keys.gate.batches import TaskLane
@@ -85,7 +86,7 @@ class UseLane(TaskLane["Asked", "Answer"]):
 
     def _confirm(self, batch: _Batch, found: Rows | psycopg.Error) -> None:
         """Answer what held; what did not, or what could not be drafted, is read."""
-        if isinstance(found, psycopg.OperationalError):
+        if isinstance(found, psycopg.Error) and is_database_away(found):
             # Whether the statement was carried out is not known, so nothing of it is answered.
             batch.finish([unreachable()] * len(batch.items))
             return
@@ -118,9 +119,9 @@ class UseLane(TaskLane["Asked", "Answer"]):
         try:
             await link.prepare(CONFIRM)
             return await self._decide(link, items)
-        except psycopg.OperationalError:
-            raise unreachable() from None
-        except psycopg.Error:
+        except psycopg.Error as error:
+            if is_database_away(error):
+                raise unreachable() from None
             if len(items) == 1:
                 raise
         return [await self._work_alone(link, item) for item in items]
@@ -128,10 +129,8 @@ class UseLane(TaskLane["Asked", "Answer"]):
     async def _work_alone(self, link: Link, item: Asked) -> Answer | Exception:
         try:
             return (await self._decide(link, [item]))[0]
-        except psycopg.OperationalError:
-            return unreachable()
         except psycopg.Error as error:
-            return error
+            return unreachable() if is_database_away(error) else error
 
     async def _read(self, link: Link, items: Sequence[Asked]) -> dict[int, Facts]:
         """What each is decided on, as it is now; nothing for a token that nobody has."""
@@ -216,8 +215,10 @@ class RecordLane(TaskLane["Record", None]):
         link = await self._database.get()
         try:
             await link.run(RECORD, recorded(items))
-        except psycopg.OperationalError:
-            raise unreachable() from None
+        except psycopg.Error as error:
+            if is_database_away(error):
+                raise unreachable() from None
+            raise
         return [None] * len(items)
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 import asyncio
 import functools
 import hashlib
+import select
 from contextlib import suppress
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Final
@@ -76,6 +77,8 @@ class Link:
         self._result: PGresult | None = None
         self._statement: Statement | None = None
         self._socket = self._pgconn.socket
+        self._more = select.poll()
+        self._more.register(self._socket, select.POLLIN)
         self._loop.add_reader(self._socket, self._on_readable)
 
     @classmethod
@@ -175,21 +178,24 @@ class Link:
 
     def _on_readable(self) -> None:
         try:
-            self._pgconn.consume_input()
-            if self._then is None:
-                # Nobody asked: the server says goodbye, or something is wrong. The next statement would notice late.
-                return
-            while not self._pgconn.is_busy():
-                found = self._pgconn.get_result()
-                if found is None:
-                    break
-                self._result = found
-            else:
-                return
+            while not self._take():
+                # uvloop tells of a socket in error once: what the server said last is read, and the end behind it too.
+                if not self._more.poll(0):
+                    return
         except psycopg.OperationalError as error:
             self._fail(error)
             return
         self._tell(self._result)
+
+    def _take(self) -> bool:
+        """Whether what has come so far is the whole answer. Nobody may have asked: then the server says goodbye."""
+        self._pgconn.consume_input()
+        while self._then is not None and not self._pgconn.is_busy():
+            found = self._pgconn.get_result()
+            if found is None:
+                return True
+            self._result = found
+        return False
 
     def _tell(self, result: PGresult | None) -> None:
         then, statement = self._then, self._statement

@@ -134,9 +134,11 @@ def test_one_bad_item_fails_alone_beside_drafts_that_held() -> None:
     assert link.ran.count(CONFIRM.name) == 1, "what is committed is never asked again"
 
 
+@pytest.mark.parametrize("error", [psycopg.OperationalError("gone"), psycopg.errors.ReadOnlySqlTransaction("no")])
 @pytest.mark.parametrize("others", [[], [Item("good")]])
-def test_what_held_is_answered_though_the_database_went_away_then(others: list[Item]) -> None:
-    link = ScriptedLink([Item("first", is_as_before=True), *others, Item("bad")], psycopg.OperationalError("gone"))
+def test_what_held_is_answered_though_the_database_went_away_then(others: list[Item], error: psycopg.Error) -> None:
+    """Gone, or a standby that takes no writes yet."""
+    link = ScriptedLink([Item("first", is_as_before=True), *others, Item("bad")], error)
     first, *rest = work(link)
     assert first == "first held"
     assert [type(each) for each in rest] == [Unavailable] * (len(others) + 1)

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
 DATABASE: Final = "byok"
 ORIGIN: Final = "portal.example/audit/scale"
 PATIENCE: Final = 120.0
+MOST: Final = 20
+"""Lines of failures that a report quotes."""
 
 
 @dataclass
@@ -138,6 +140,16 @@ class Cell:
         return "\n".join(
             f"--- {path.name}\n{path.read_text(errors='replace')[-1500:]}" for path in sorted(self.folder.glob("*.log"))
         )
+
+    def errors(self) -> str:
+        """What the doors logged of failures: whole lines, which name the exception and where it was raised."""
+        lines = [
+            f"{path.name}: {line}"
+            for path in sorted(self.folder.glob("*.log"))
+            for line in path.read_text(errors="replace").splitlines()
+            if '"event": "unhandled"' in line or '"event": "Internal Server Error' in line
+        ]
+        return "\n".join(lines[-MOST:])
 
 
 @contextmanager

@@ -12,13 +12,17 @@ from typing import Any, Final
 
 USE: Final = json.dumps({"scope": "secrets:read", "purpose": "load"}).encode()
 FAILURE: Final = 500
+AGAIN: Final = 503
 _PAUSE: Final = 0.05
 """Between two tries at a door that is away."""
 
 
 @dataclass(slots=True)
 class Caller:
-    """One thread at one door. `acknowledged`: (moment, Audit-Id) of each answer; `promised`: what failures named."""
+    """One thread at one door. `acknowledged`: (moment, Audit-Id) of each answer; `promised`: what failures named.
+
+    `unexpected`: the bodies of refusals that say something else than to try again.
+    """
 
     door: str
     port: int
@@ -29,6 +33,7 @@ class Caller:
     acknowledged: list[tuple[float, str]] = field(default_factory=list)
     refused: list[tuple[int, str]] = field(default_factory=list)
     promised: list[tuple[int, str]] = field(default_factory=list)
+    unexpected: list[str] = field(default_factory=list)
     broken: int = 0
     stopped: threading.Event = field(default_factory=threading.Event)
     thread: threading.Thread | None = None
@@ -69,6 +74,8 @@ class Caller:
             self.promised.append((answer.status, audit_id))
         if answer.status not in self.good:
             self.refused.append((answer.status, str(document.get("code", ""))))
+            if answer.status != AGAIN:
+                self.unexpected.append(f"{self.door}: {document}")
             self.stopped.wait(_PAUSE)
 
     def count_since(self, moment: float) -> int:
