@@ -99,7 +99,8 @@ class Pgbench:
         self.script = Path(tempfile.mkdtemp()) / "pgbench.sql"
         with psycopg.connect(admin_url, autocommit=True) as admin:
             admin.execute("DROP TABLE IF EXISTS bench_uses")
-            columns = "n int PRIMARY KEY, digest bytea, slug text, tenant_id uuid, scope text, revision bytea, until float8"
+            columns = "n int PRIMARY KEY, digest bytea, slug text, tenant_id uuid, scope text, "
+            columns += "revision bytea, until float8"
             admin.execute(f"CREATE TABLE bench_uses ({columns})")
             admin.execute("GRANT SELECT ON bench_uses TO byok_gate")
             self._remember(admin, uses)

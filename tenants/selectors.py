@@ -36,14 +36,6 @@ def list_places(user_id: UUID) -> list[Place]:
         return [Place(row[0], row[1], row[2], Role(row[3]), row[4]) for row in cursor.fetchall()]
 
 
-def find_token_owner(digest: bytes) -> tuple[UUID, UUID, UUID] | None:
-    """(tenant, consumer, token) ids of a token digest. Says nothing about whether the token is live."""
-    with connections[binding.DEFAULT].cursor() as cursor:
-        cursor.execute("SELECT tenant_id, consumer_id, id FROM directory_token(%s)", [digest])
-        row = cursor.fetchone()
-    return (row[0], row[1], row[2]) if row else None
-
-
 def find_invitation(digest: bytes) -> tuple[UUID, UUID] | None:
     """(tenant, invitation) ids of an invitation digest."""
     with connections[binding.DEFAULT].cursor() as cursor:
