@@ -219,7 +219,7 @@ def _consistency(kept: str, size: int) -> str:
 
 
 def _not_ours(why: str) -> InvalidInput:
-    message = f"since: it is not a checkpoint that this log signed: {why}"
+    message = f"This log signed no such head. Hand in the file head.tlog-proof of an older export, unchanged ({why})."
     return InvalidInput(message, code="unknown_checkpoint", field="since")
 
 

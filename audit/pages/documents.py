@@ -78,6 +78,7 @@ class DetailPage(TenantPage):
         text = _statement(found)
         context: dict[str, Any] = {
             "crumbs": [
+                (_("Audit log"), reverse("audit:list", args=[slug])),
                 (_("Certificates and reports"), reverse("audit:documents", args=[slug])),
                 (title_of(found.kind), ""),
             ],

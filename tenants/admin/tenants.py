@@ -216,7 +216,8 @@ class TenantAdmin(StaffAdmin):
         tools.append({"label": "Invite a person", "url": self.url("invite", tenant.pk)})
         for state, action in ((TenantState.ACTIVE, "suspend"), (TenantState.SUSPENDED, "resume")):
             if tenant.state == state:
-                tools.append({"label": action.capitalize(), "action": action, "url": self.url("changelist")})
+                tool = {"label": action.capitalize(), "action": action, "url": self.url("changelist")}
+                tools.append({**tool, "danger": action == "suspend"})
         return tools
 
     @admin.action(description="Suspend: stop every use of their keys")
@@ -239,5 +240,7 @@ class TenantAdmin(StaffAdmin):
 
     def confirm(self, request: HttpRequest, rows: QuerySet[Tenant], action: str, verb: str, says: str) -> HttpResponse:
         """The page between choosing and doing."""
-        context = {"rows": list(rows), "action": action, "verb": verb, "says": says}
-        return self.show(request, "admin/staff/confirm.html", title=f"{verb} tenants?", **context)
+        chosen = list(rows)
+        title = f"{verb} {chosen[0]}?" if len(chosen) == 1 else f"{verb} {len(chosen)} tenants?"
+        context = {"rows": chosen, "action": action, "verb": verb, "says": says}
+        return self.show(request, "admin/staff/confirm.html", title=title, **context)

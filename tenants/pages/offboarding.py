@@ -39,8 +39,8 @@ _CSS: Final = {
 }
 _LEDES: Final = {
     SubjectKind.TENANT: gettext_lazy(
-        "Revokes everything, names what the providers could not do, and shreds the tenant's keys. What is refused is "
-        "refused from the start of the run."
+        "Revokes everything, names what the providers could not do, and shreds the tenant's keys. Every use is refused "
+        "from the start of the run."
     ),
     SubjectKind.PROJECT: gettext_lazy(
         "Revokes the project's keys here and at their providers, ends its consumers, and destroys the ciphertext. All "

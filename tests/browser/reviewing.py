@@ -122,6 +122,7 @@ def _review(page: Page, name: str) -> list[str]:
     _keep(page, f"{name}_360_light")
     if os.environ.get("BROWSER_SHOTS"):
         page.emulate_media(color_scheme="dark")
+        page.evaluate(SETTLE)
         _keep(page, f"{name}_360_dark")
         page.emulate_media(color_scheme="light")
     page.set_viewport_size({"width": WIDTHS[0], "height": 900})
