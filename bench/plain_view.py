@@ -30,8 +30,9 @@ from django.urls import path  # noqa: E402
 from django.views.decorators.csrf import csrf_exempt  # noqa: E402
 
 from byok_portal.boundary.identifiers import new_id  # noqa: E402
-from keys.gate.statements import CONTEXTS  # noqa: E402
+from keys.gate.statements import CONTEXT_NAMES, CONTEXTS  # noqa: E402
 
+_TENANT = CONTEXT_NAMES.index("tenant_id")
 _ONE = re.sub(r"\$(\d)", r"%(p\1)s", CONTEXTS.sql.replace("%", "%%"))
 
 
@@ -50,7 +51,7 @@ def use(request: HttpRequest, tenant: str, key: str) -> JsonResponse:
             return JsonResponse({"code": "unauthenticated"}, status=401)
         body = json.dumps({"id": str(event), "action": "key.used", "detail": asked, "key": str(key)})
         cursor.execute(
-            "INSERT INTO audit_inbox (event_id, tenant_id, body) VALUES (%s, %s, %s)", [event, row[1][0], body]
+            "INSERT INTO audit_inbox (event_id, tenant_id, body) VALUES (%s, %s, %s)", [event, row[1][_TENANT], body]
         )
     return JsonResponse({"allowed": True, "audit_id": str(event)})
 
