@@ -9,8 +9,7 @@ import base64
 import hashlib
 import hmac
 import secrets
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any, Final, Protocol
+from typing import TYPE_CHECKING, Any, Final, NamedTuple, Protocol
 
 from audit.canonical import canonicalise, parse_canonical
 from byok_portal.errors import IntegrityError
@@ -26,8 +25,7 @@ Row = tuple["UUID", "bytes | memoryview"]
 """Event id, sealed detail."""
 
 
-@dataclass(frozen=True, slots=True)
-class SealedDetail:
+class SealedDetail(NamedTuple):
     """A sealed row, and the data key (version, commitment) that must still be there when the row is stored."""
 
     blob: bytes
@@ -45,8 +43,7 @@ class Sealer(Protocol):
         """Open rows; nothing without a key. Raises IntegrityError for a row that was changed or moved."""
 
 
-@dataclass(frozen=True, slots=True)
-class Detail:
+class Detail(NamedTuple):
     """The personal data of one event with the salt of its commitment."""
 
     salt: bytes

@@ -18,7 +18,7 @@ from byok_portal.boundary.database.prepared import Statement
 from byok_portal.boundary.identifiers import parse_id
 from keys.facts import ConsumerFacts, GrantFacts, KeyFacts, UseContext, VersionFacts
 from keys.policies import earliest
-from keys.restrictions import Window
+from keys.restrictions import Window, as_utc
 from keys.rulebook import find_suspension
 from keys.selectors import end_of
 from keys.states import Custody, DataKeyState, Delivery, Environment, GrantState, KeyState, VersionState
@@ -197,8 +197,8 @@ def _grant(row: dict[str, Any]) -> GrantFacts | None:
         deliveries=frozenset(Delivery(word) for word in row["deliveries"]),
         networks=tuple(row["networks"]),
         window=parse_window(window),
-        starts_at=row["starts_at"],
-        ends_at=row["expires_at"],
+        starts_at=_in_utc(row["starts_at"]),
+        ends_at=_in_utc(row["expires_at"]),
     )
 
 
@@ -227,6 +227,11 @@ def _versions(stored: Any) -> list[tuple[UUID, VersionFacts]]:
         )
         for version_id, number, state, data_key, expires, drains, dark_from, dark_until in rows
     ]
+
+
+def _in_utc(moment: datetime | None) -> datetime | None:
+    """Once here, so that not every use of remembered facts must."""
+    return None if moment is None else as_utc(moment)
 
 
 def _moment(epoch: float | None) -> datetime | None:

@@ -8,6 +8,7 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 from enum import StrEnum
+from functools import lru_cache
 from typing import TYPE_CHECKING, Final
 
 from keys.facts import (
@@ -157,6 +158,8 @@ def decide(context: UseContext, request: UseRequest, now: datetime) -> Decision:
 
 
 def _choose_version(versions: tuple[VersionFacts, ...], *, asked: int | None, now: datetime) -> VersionFacts | None:
+    if len(versions) == 1 and asked is None and versions[0].state == VersionState.ACTIVE:
+        return versions[0]  # as below, for nearly every key
     offered = [version for version in versions if asked is None or version.number == asked]
     usable = [
         version
@@ -278,35 +281,22 @@ _CHECKS: Final[tuple[Callable[[_Case], Code | None], ...]] = (
 
 def _answer(code: Code, case: _Case | None = None) -> Decision:
     if case is None:
-        return _decision(code)
+        return _decision(code, None, None, None, None)
     return _decision(
         code,
-        version=case.version.number if case.version is not None else None,
-        missing_scope=case.request.scope if code is Code.SCOPE_NOT_GRANTED else None,
-        network=case.network.network,
-        retry_after=_seconds_until_reset(case) if code is Code.RATE_EXCEEDED else None,
+        case.version.number if case.version is not None else None,
+        case.request.scope if code is Code.SCOPE_NOT_GRANTED else None,
+        case.network.network,
+        _seconds_until_reset(case) if code is Code.RATE_EXCEEDED else None,
     )
 
 
+@lru_cache(maxsize=1024)  # the same few answers all day
 def _decision(
-    code: Code,
-    *,
-    version: int | None = None,
-    missing_scope: str | None = None,
-    network: str | None = None,
-    retry_after: int | None = None,
+    code: Code, version: int | None, missing_scope: str | None, network: str | None, retry_after: int | None
 ) -> Decision:
     status, detail = _ANSWERS[code]
-    return Decision(
-        allowed=code is Code.ALLOWED,
-        code=code,
-        status=status,
-        detail=detail,
-        version=version,
-        missing_scope=missing_scope,
-        network=network,
-        retry_after=retry_after,
-    )
+    return Decision(code is Code.ALLOWED, code, status, detail, version, missing_scope, network, retry_after)
 
 
 def _seconds_until_reset(case: _Case) -> int | None:

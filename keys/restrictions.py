@@ -47,9 +47,12 @@ class NetworkMatch:
     network: str | None = None
 
 
+_UNRESTRICTED: Final = NetworkMatch(admitted=True)
+
+
 def match_networks(address: str | None, *lists: Sequence[str]) -> NetworkMatch:
     """Every list that is not empty must hold the address; the last one's CIDR is named."""
-    match = NetworkMatch(admitted=True)
+    match = _UNRESTRICTED
     for networks in lists:
         if not networks:
             continue
@@ -73,7 +76,11 @@ def as_utc(moment: datetime) -> datetime:
 
 def has_come(limit: datetime | None, now: datetime) -> bool:
     """Whether `now` is at or past `limit`; never, when there is none."""
-    return limit is not None and as_utc(now) >= as_utc(limit)
+    if limit is None:
+        return False
+    if limit.tzinfo is UTC and now.tzinfo is UTC:
+        return now >= limit
+    return as_utc(now) >= as_utc(limit)
 
 
 def _match_list(address: str | None, networks: Sequence[str]) -> NetworkMatch:

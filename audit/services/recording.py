@@ -6,6 +6,7 @@ import json
 from base64 import b64encode
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Final
 
 from django.db import connections
@@ -94,16 +95,32 @@ def compose(
     """(id, body, personal data) of an event as the inbox stores it; writes nothing."""
     event_id, request_id = _event_id(actor.origin)
     kept = sealing.Detail.of(_private_data(actor, private))
+    return event_id, write(event_id, actor.kind.value, actor.id, event, Outcome(outcome), kept, request_id), kept
+
+
+def write(
+    event_id: UUID,
+    kind: str,
+    actor_id: UUID,
+    event: Event,
+    outcome: Outcome,
+    kept: sealing.Detail,
+    request_id: str = "",
+) -> str:
+    """An event as the inbox stores it. `kind`: of the actor; `request_id`: where the event goes by another id."""
     moment = datetime.now(UTC).isoformat(timespec="microseconds").replace("+00:00", "Z")
     said = json.dumps(request_id) if request_id else '""'
     # The keys in canonical order. Ids, and words that are all our own, need no escaping.
-    body = (
-        f'{{"action":"{event.action}","actor":{{"id":"{actor.id}","kind":"{actor.kind.value}"}},'
-        f'"detail":{canonicalise(event.detail).decode()},"id":"{event_id}","outcome":"{Outcome(outcome).value}",'
+    return (
+        f'{{"action":"{event.action}","actor":{{"id":"{_text(actor_id)}","kind":"{kind}"}},'
+        f'"detail":{canonicalise(event.detail).decode()},"id":"{event_id}","outcome":"{outcome.value}",'
         f'"priv":"{kept.commitment}","req":{said},'
-        f'"target":{{"id":"{event.target.id}","kind":"{event.target.kind}"}},"time":"{moment}"}}'
+        f'"target":{{"id":"{_text(event.target.id)}","kind":"{event.target.kind}"}},"time":"{moment}"}}'
     )
-    return event_id, body, kept
+
+
+_text: Final = lru_cache(maxsize=8192)(str)
+"""Of ids that come again and again."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -191,9 +208,10 @@ def _sealed_values(sealed: sealing.SealedDetail) -> dict[str, Any]:
 
 
 def _private_data(actor: Actor, private: dict[str, Any] | None) -> dict[str, Any]:
-    known = {
-        "label": actor.label,
-        "address": actor.origin.address,
-        "user_agent": actor.origin.user_agent[:200],
-    }
-    return {name: value for name, value in (known | (private or {})).items() if value}
+    return personal(actor.label, actor.origin.address, actor.origin.user_agent, private or {})
+
+
+def personal(label: str, address: str, user_agent: str, private: dict[str, Any]) -> dict[str, Any]:
+    """The personal data of an event: who acted from where, and what is known beside it."""
+    known = {"label": label, "address": address, "user_agent": user_agent[:200], **private}
+    return {name: value for name, value in known.items() if value}

@@ -11,15 +11,14 @@ from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import TYPE_CHECKING, Any, Final
 
-from audit.models import Outcome
 from audit.services.recording import Event, Target
-from byok_portal.boundary.actors import Actor, ActorKind, Once, Origin
+from byok_portal.boundary.actors import Actor, ActorKind, Origin
 from byok_portal.boundary.identifiers import parse_id
 from byok_portal.boundary.permissions import Permission
 from byok_portal.errors import Forbidden, NotFound, PortalError, Unauthenticated, Unavailable
 from keys import context, use_answers
 from keys.decision import Code, Decision, RateFacts, decide
-from keys.gate.records import Record, record_of, unwrap_audit_key
+from keys.gate.records import Record, record_of_use, unwrap_audit_key
 from keys.gate.replies import PROBLEM, Reply, Writer
 from keys.services import custody
 from keys.services.catalogue import parse_document
@@ -69,8 +68,8 @@ class Case:
     """One use between being read and being recorded."""
 
     asked: Asked
+    facts: Facts
     row: dict[str, Any]
-    actor: Actor
     loaded: context.Loaded
     request: UseRequest
     decision: Decision
@@ -124,11 +123,10 @@ class Judge:
             return self._refused(asked, NotFound())
         if loaded is None or row["audit_key"] is None:  # the tenant's first event: its data key is the web's to make
             return PASS_ON
-        actor = _actor_of(asked, facts)
-        if _PERMITTED not in actor.permissions:
-            return self._forbid(asked, row, actor)
+        if _PERMITTED not in facts.permissions:
+            return self._forbid(asked, facts)
         request = asked.use if asked.call is None else self._brokered(asked, row, loaded)
-        return Case(asked, row, actor, loaded, request, decide(loaded.context, request, now))
+        return Case(asked, facts, row, loaded, request, decide(loaded.context, request, now))
 
     def count(self, case: Case, used: int, now: datetime) -> None:
         """Decide again with the rate: `used` in this minute, with this one."""
@@ -174,14 +172,8 @@ class Judge:
             call=call,
         )
         private = private_of(case.request, decision, call)
-        outcome = Outcome.ALLOWED if decision.allowed else Outcome.DENIED
-        return self.record(case.actor, event, outcome, private, row)
-
-    def record(
-        self, actor: Actor, event: Event, outcome: Outcome, private: dict[str, Any], row: dict[str, Any]
-    ) -> Record:
-        """The event as the inbox takes it."""
-        return record_of(actor, event, outcome, private, row["tenant_id"], self.audit_key_of(row))
+        key = self.audit_key_of(row)
+        return record_of_use(asked, case.facts, event, private, allowed=decision.allowed, key=key)
 
     def audit_key_of(self, row: dict[str, Any]) -> custody.AuditKey | None:
         """The tenant's audit data key; None when it is shredded, or without a key file."""
@@ -236,8 +228,8 @@ class Judge:
             tenant_id=row["tenant_id"],
             key_id=case.loaded.key_id,
             audit_id=audit_id,
-            consumer_id=case.actor.id,
-            actor=case.actor,
+            consumer_id=row["consumer_id"],
+            actor=_actor_of(case.asked, case.facts),
             plaintext=self._open(case, case.decision.version or 0),
             entry=entry,
             endpoint=row["endpoint"],
@@ -279,19 +271,19 @@ class Judge:
         reply = self._writer.problem(error, request_id=asked.request_id, allow=asked.methods, is_use=asked.call is None)
         return reply, None
 
-    def _forbid(self, asked: Asked, row: dict[str, Any], actor: Actor) -> tuple[Reply, Record]:
-        error = Forbidden(f"This needs the permission {_PERMITTED.value}.")
+    def _forbid(self, asked: Asked, facts: Facts) -> tuple[Reply, Record]:
+        error, row = Forbidden(f"This needs the permission {_PERMITTED.value}."), facts.row
         event = Event(
             "key.use" if asked.call is None else "key.proxy", Target("tenant", row["tenant_id"]), {"code": error.code}
         )
-        record = self.record(actor, event, Outcome.DENIED, {}, row)
+        record = record_of_use(asked, facts, event, {}, allowed=False, key=self.audit_key_of(row))
         reply = self._writer.problem(error, request_id=asked.request_id, audit_id=record.event_id, allow=asked.methods)
         return reply, record
 
 
 def _actor_of(asked: Asked, facts: Facts) -> Actor:
-    address, request_id = asked.use.address or "", asked.request_id
-    origin = Origin(address, asked.user_agent, str(request_id), Once(), request_id)
+    """Who acts in what follows the use, whose own event has the request's id already."""
+    origin = Origin(asked.use.address or "", asked.user_agent, str(asked.request_id))
     row = facts.row
     return Actor(
         ActorKind.CONSUMER,

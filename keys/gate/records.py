@@ -6,20 +6,24 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 from audit.models import DataKey as AuditDataKey
-from audit.services.recording import Event, compose
+from audit.models import Outcome
+from audit.sealing import Detail
+from audit.services.recording import Event, compose, personal, write
 from byok_portal.boundary import binding
+from byok_portal.boundary.actors import ActorKind
 from keys.services import custody
 from keys.services.audit_seal import seal_under
 
 if TYPE_CHECKING:
     from uuid import UUID
 
-    from audit.models import Outcome
-    from audit.sealing import Detail, SealedDetail
+    from audit.sealing import SealedDetail
     from byok_portal.boundary.actors import Actor
+    from keys.gate.asking import Asked
+    from keys.gate.remembering import Facts
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)  # not frozen: one is made for every use
 class Record:
     """One event for the inbox, with its sealed personal data if there is a key to seal it under."""
 
@@ -39,6 +43,18 @@ def record_of(
 ) -> Record:
     """An event of the tenant, its personal data sealed under the key."""
     event_id, body, detail = compose(actor, event, outcome, private)
+    return Record(event_id, tenant_id, body, _seal(detail, key, tenant_id=tenant_id, event_id=event_id))
+
+
+def record_of_use(
+    asked: Asked, facts: Facts, event: Event, private: dict[str, Any], *, allowed: bool, key: custody.AuditKey | None
+) -> Record:
+    """As `record_of`, of one use by its consumer: it goes by the request's own id."""
+    event_id, row = asked.request_id, facts.row
+    detail = Detail.of(personal(row["consumer_slug"], asked.use.address or "", asked.user_agent, private))
+    outcome = Outcome.ALLOWED if allowed else Outcome.DENIED
+    body = write(event_id, ActorKind.CONSUMER.value, row["consumer_id"], event, outcome, detail)
+    tenant_id: UUID = row["tenant_id"]
     return Record(event_id, tenant_id, body, _seal(detail, key, tenant_id=tenant_id, event_id=event_id))
 
 

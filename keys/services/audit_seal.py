@@ -113,7 +113,7 @@ class AuditSealer:
 def seal_under(key: AuditKey, detail: bytes, *, tenant_id: UUID, event_id: UUID) -> SealedDetail:
     """Seal the personal data of one event under this key of its tenant."""
     nonce, header = os.urandom(_NONCE_BYTES), _HEADER.pack(_FORMAT, key.version)
-    sealed = AESGCM(key.material.reveal()).encrypt(nonce, detail, _aad(tenant_id, event_id, key.version))
+    sealed = key.cipher.encrypt(nonce, detail, _aad(tenant_id, event_id, key.version))
     return SealedDetail(header + nonce + sealed, key.version, key.kcv)
 
 
