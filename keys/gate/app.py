@@ -20,7 +20,7 @@ from keys.gate.batches import Batcher
 from keys.gate.brokering import BrokenCallError, Broker, Outgoing
 from keys.gate.heads import Heads
 from keys.gate.introspecting import IntrospectLane, Presented
-from keys.gate.judging import Judge, PassOn, Permit
+from keys.gate.judging import Judge, PassOn, Permit, clock
 from keys.gate.lanes import RecordLane, UseLane
 from keys.gate.links import Database
 from keys.gate.relay import BrokenAnswerError, CallerGoneError, Relay, malformed
@@ -41,7 +41,7 @@ if TYPE_CHECKING:
     from keys.gate.serving import ShortCycle
 
 LANES: Final = 2
-"""Batches at the database at once: while one is flushed to disk, the next is read."""
+"""Links to the database for uses: one, and another for when that one is held up."""
 log = structlog.get_logger("byok.gate")
 _CALLS: Final = frozenset({"GET", "POST", "PUT", "PATCH", "DELETE"})
 _DJANGOS: Final = frozenset({"client_encoding", "context", "cursor_factory", "prepare_threshold", "autocommit"})
@@ -61,9 +61,9 @@ class Gate:
         self._writer = Writer()
         parameters = _parameters()
         self._databases = [Database(parameters) for _ in range(LANES)]
-        judge, facts = Judge(self._writer), FactsMemory()
+        self._judge, self._facts = Judge(self._writer), FactsMemory()
         self._uses: Batcher[asking.Asked, Answer] = Batcher(
-            [UseLane(each, judge, facts) for each in self._databases], observe=metrics.BATCH.observe
+            [UseLane(each, self._judge, self._facts) for each in self._databases], observe=metrics.BATCH.observe
         )
         self._record_database = Database(parameters)
         self._introspect_database = Database(parameters)
@@ -172,6 +172,8 @@ class Gate:
         elif isinstance(asked, Reply):
             cycle.answer(asked)
         else:
+            if self._uses.is_busy:  # what can be done now need not be done when its turn comes
+                asked.draft = self._judge.draft(asked, self._facts.find(asked), clock())
             try:
                 self._uses.submit(asked, functools.partial(self._answer_use, cycle, asked))
             except PortalError as error:

@@ -19,6 +19,8 @@ from tenants import rules, tokens
 if TYPE_CHECKING:
     from uuid import UUID
 
+    from keys.gate.judging import Draft
+
 BODY_MAX: Final = 16 * 1024
 _NAME_MAX: Final = 60
 _DELIVERIES: Final = {"decision": Delivery.DECISION, "lease": Delivery.LEASE}
@@ -74,6 +76,8 @@ class Asked:
     request_id: UUID
     user_agent: str
     call: Call | None = None
+    draft: Draft | None = None
+    """What was drafted when it came, while others were at the database."""
 
     @property
     def question(self) -> Question:

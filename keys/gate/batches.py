@@ -1,7 +1,7 @@
 """Requests that wait together are answered together. Must never hold a request back that could go alone.
 
-While every lane is at the database, requests queue; a lane that comes free takes the queue as one batch. Nothing waits
-for a batch to fill.
+While a batch is at the database, requests queue, and go as the next one when it is back: fewer and larger batches cost
+less than several at once. Only when the first of them has waited for long does another lane take them.
 """
 
 from __future__ import annotations
@@ -65,11 +65,16 @@ class Batcher(Generic[Item, Answer]):
         observe: Callable[[int], None],
         most: int = 64,
         waiting: int = 2048,
+        patience: float = 0.01,
     ) -> None:
-        """`observe` hears the size of each batch; `most` uses make one, `waiting` may queue."""
+        """`observe` hears the size of each batch; `most` uses make one, `waiting` may queue.
+
+        `patience`: seconds that the first in the queue waits for the lane that is at work before another begins.
+        """
         self._free = list(lanes)
         self._lanes = len(self._free)
-        self._most, self._limit = most, waiting
+        self._most, self._limit, self._patience = most, waiting, patience
+        self._is_timed = False
         self._queue: deque[tuple[Item, Callable[[Answer | Exception], None], float]] = deque()
         self._loop = asyncio.get_running_loop()
         self._woken = False
@@ -82,6 +87,11 @@ class Batcher(Generic[Item, Answer]):
         """How many wait for a lane."""
         return len(self._queue)
 
+    @property
+    def is_busy(self) -> bool:
+        """Whether what is submitted now must wait for a batch under way."""
+        return len(self._free) < self._lanes
+
     def oldest(self) -> float:
         """How many seconds the first in the queue has waited."""
         return self._loop.time() - self._queue[0][2] if self._queue else 0.0
@@ -91,11 +101,14 @@ class Batcher(Generic[Item, Answer]):
         if len(self._queue) >= self._limit:
             raise Unavailable("The gate has more requests than it can answer.", code="overloaded")
         self._queue.append((item, done, self._loop.time()))
-        if self._free and not self._woken:
+        if len(self._free) == self._lanes and not self._woken:
             # At the end of this turn of the loop: what arrived with this request goes with it.
             self._woken = True
             self._idle.clear()
             self._loop.call_soon(self._start)
+        elif not self._is_timed and not self._woken:
+            self._is_timed = True
+            self._loop.call_later(self._patience, self._look)
 
     def ask(self, item: Item) -> asyncio.Future[Answer]:
         """The answer to come. Raises as `submit`."""
@@ -107,17 +120,31 @@ class Batcher(Generic[Item, Answer]):
         """Wait for everything that was submitted."""
         await self._idle.wait()
 
+    def _look(self) -> None:
+        """Whether the first in the queue has waited for too long."""
+        self._is_timed = False
+        if not self._queue or not self._free:
+            return  # when a lane comes free, it takes what waits
+        left = self._patience - self.oldest()
+        if left <= 0:
+            self._start()
+            left = self._patience
+        if self._queue:
+            self._is_timed = True
+            self._loop.call_later(left, self._look)
+
     def _start(self) -> None:
         self._woken = False
-        while self._free and self._queue:
-            lane, size = self._free.pop(), min(self._most, len(self._queue))
-            batch = [self._queue.popleft() for _ in range(size)]
-            self._observe(size)
-            finish = functools.partial(self._finish, lane, batch)
-            try:
-                lane.begin([item for item, _, _ in batch], finish)
-            except Exception as error:  # noqa: BLE001  # told to everybody who waits
-                finish([error] * size)
+        if not (self._free and self._queue):
+            return
+        lane, size = self._free.pop(), min(self._most, len(self._queue))
+        batch = [self._queue.popleft() for _ in range(size)]
+        self._observe(size)
+        finish = functools.partial(self._finish, lane, batch)
+        try:
+            lane.begin([item for item, _, _ in batch], finish)
+        except Exception as error:  # noqa: BLE001  # told to everybody who waits
+            finish([error] * size)
 
     def _finish(
         self,

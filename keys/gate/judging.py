@@ -91,6 +91,7 @@ class Draft:
     case: Case
     facts: Facts
     record: Record
+    made_at: datetime
     answer: Answer | None = None
 
 
@@ -147,7 +148,7 @@ class Judge:
             case = self.open_case(asked, facts, now)
             if not isinstance(case, Case) or case.is_counted:
                 return None
-            draft = Draft(case, facts, self._record_case(case))
+            draft = Draft(case, facts, self._record_case(case), now)
             if asked.use.delivery != Delivery.DECISION:  # may fail, and then it is an error and not on record
                 self.finish_draft(draft)
         except PortalError:

@@ -33,6 +33,8 @@ if TYPE_CHECKING:
     Finish = Callable[[Sequence[Answer | Exception]], None]
 
 _KEPT: Final = timedelta(minutes=2)
+_FRESH: Final = timedelta(milliseconds=50)
+"""A use that waited longer is drafted anew: its decision is of the moment when it is made."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -79,7 +81,9 @@ class UseLane(TaskLane["Asked", "Answer"]):
     def _draft(self, items: Sequence[Asked]) -> list[tuple[int, Draft]]:
         now, drafts = clock(), []
         for place, item in enumerate(items):
-            draft = self._judge.draft(item, self._facts.find(item), now)
+            draft = item.draft
+            if draft is None or now - draft.made_at > _FRESH or draft.facts is not self._facts.find(item):
+                draft = self._judge.draft(item, self._facts.find(item), now)
             if draft is not None:
                 drafts.append((place, draft))
         return drafts

@@ -31,6 +31,7 @@ class Item:
 
     name: str
     is_as_before: bool = False
+    draft: None = None
     question: tuple[Any, ...] = (NO_DIGEST, None, "", "", False, False, 0)
 
 
