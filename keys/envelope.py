@@ -8,7 +8,7 @@ from __future__ import annotations
 import hmac
 import os
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Final, Self
 
 from cryptography.exceptions import InvalidTag
@@ -38,12 +38,14 @@ class DataKey:
 
     version: int
     material: Secret
+    cipher: AESGCM = field(init=False, repr=False, compare=False)
 
     def __post_init__(self) -> None:
         _check_version(self.version, field="dek_version")
         if len(self.material) != DATA_KEY_BYTES:
             message = "the data key does not have 32 bytes"
             raise IntegrityError(message)
+        object.__setattr__(self, "cipher", AESGCM(self.material.reveal()))
 
     @classmethod
     def generate(cls, version: int) -> Self:
@@ -67,7 +69,7 @@ def seal(plaintext: Secret, *, dek: DataKey, address: SecretAddress) -> bytes:
     """Encrypt for storage at `address`; 33 bytes longer than the plaintext."""
     # Random 96-bit nonces are safe up to 2^32 seals for each data key; rotate the data key long before.
     nonce = os.urandom(NONCE_BYTES)
-    sealed = AESGCM(dek.material.reveal()).encrypt(nonce, plaintext.reveal(), _secret_aad(dek, address))
+    sealed = dek.cipher.encrypt(nonce, plaintext.reveal(), _secret_aad(dek, address))
     return _HEADER.pack(_FORMAT, dek.version) + nonce + sealed
 
 
@@ -79,7 +81,7 @@ def open_blob(blob: bytes | memoryview, *, dek: DataKey, address: SecretAddress)
         raise IntegrityError(message)
     nonce, sealed = data[_HEADER.size :][:NONCE_BYTES], data[_HEADER.size + NONCE_BYTES :]
     try:
-        return Secret(AESGCM(dek.material.reveal()).decrypt(nonce, sealed, _secret_aad(dek, address)))
+        return Secret(dek.cipher.decrypt(nonce, sealed, _secret_aad(dek, address)))
     except InvalidTag:
         message = "the sealed credential does not verify at this address"
         raise IntegrityError(message) from None

@@ -77,7 +77,6 @@ class Batcher(Generic[Item, Answer]):
         self._is_timed = False
         self._queue: deque[tuple[Item, Callable[[Answer | Exception], None], float]] = deque()
         self._loop = asyncio.get_running_loop()
-        self._woken = False
         self._idle = asyncio.Event()
         self._idle.set()
         self._observe = observe
@@ -101,12 +100,10 @@ class Batcher(Generic[Item, Answer]):
         if len(self._queue) >= self._limit:
             raise Unavailable("The gate has more requests than it can answer.", code="overloaded")
         self._queue.append((item, done, self._loop.time()))
-        if len(self._free) == self._lanes and not self._woken:
-            # At the end of this turn of the loop: what arrived with this request goes with it.
-            self._woken = True
+        if len(self._free) == self._lanes:
             self._idle.clear()
-            self._loop.call_soon(self._start)
-        elif not self._is_timed and not self._woken:
+            self._start()
+        elif not self._is_timed:
             self._is_timed = True
             self._loop.call_later(self._patience, self._look)
 
@@ -134,7 +131,6 @@ class Batcher(Generic[Item, Answer]):
             self._loop.call_later(left, self._look)
 
     def _start(self) -> None:
-        self._woken = False
         if not (self._free and self._queue):
             return
         lane, size = self._free.pop(), min(self._most, len(self._queue))

@@ -240,22 +240,10 @@ class Judge:
         )
 
     def _open(self, case: Case, number: int) -> Secret:
-        for stored, blob, dek_version, wrapper, kek_ref, wrapped, kcv, state in case.row["material"] or ():
-            if int.from_bytes(stored, "big") != number or case.loaded.key_id is None:
-                continue
-            sealed = custody.Sealed(
-                blob,
-                int.from_bytes(dek_version, "big"),
-                wrapper.decode(),
-                kek_ref.decode(),
-                wrapped,
-                kcv,
-                state.decode(),
-            )
-            return custody.open_of(
-                case.row["tenant_id"], sealed, key_id=case.loaded.key_id, number=number, find=self._data_key
-            )
-        raise Unavailable("The credential was destroyed.", code="material_destroyed")
+        key_id, sealed = case.loaded.key_id, case.facts.sealed(number)
+        if sealed is None or key_id is None:
+            raise Unavailable("The credential was destroyed.", code="material_destroyed")
+        return custody.open_of(case.row["tenant_id"], sealed, key_id=key_id, number=number, find=self._data_key)
 
     def _brokered(self, asked: Asked, row: dict[str, Any], loaded: context.Loaded) -> UseRequest:
         entry, call = self.entry_of(row), asked.call

@@ -3,12 +3,13 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
 from byok_portal.boundary.permissions import TOKEN_PERMISSIONS, Permission
 from keys import context
 from keys.gate.statements import CONTEXT_NAMES
+from keys.services import custody
 
 if TYPE_CHECKING:
     from collections.abc import Callable
@@ -29,6 +30,14 @@ class Facts:
     """None where the gate does not decide."""
     permissions: frozenset[Permission]
     """What the token may do."""
+    _sealed: dict[int, custody.Sealed | None] = field(default_factory=dict)
+
+    def sealed(self, number: int) -> custody.Sealed | None:
+        """The ciphertext of a version, with its data key as it is stored; None when it was destroyed."""
+        if number not in self._sealed:
+            found = (row for row in self.row["material"] or () if int.from_bytes(row[0], "big") == number)
+            self._sealed[number] = next((_sealed(*row[1:]) for row in found), None)
+        return self._sealed[number]
 
 
 class FactsMemory:
@@ -60,6 +69,13 @@ class FactsMemory:
         make_room(self._last, self._most)
         self._last[asked.question] = facts
         return facts
+
+
+def _sealed(
+    blob: bytes, version: bytes, wrapper: bytes, kek_ref: bytes, wrapped: bytes, kcv: bytes, state: bytes
+) -> custody.Sealed:
+    number = int.from_bytes(version, "big")
+    return custody.Sealed(blob, number, wrapper.decode(), kek_ref.decode(), wrapped, kcv, state.decode())
 
 
 def make_room(kept: dict[Any, Any], most: int) -> None:

@@ -42,9 +42,7 @@ def test_what_arrives_while_a_batch_is_under_way_goes_as_the_next() -> None:
     async def work() -> None:
         batcher, (spare, lane), sizes = make(patience=10)
         first = batcher.ask(1)
-        await asyncio.sleep(0)
         others = [batcher.ask(n) for n in (2, 3, 4)]
-        await asyncio.sleep(0)
         assert sizes == [1]
         lane.finish(0)
         assert await first == "1 done"
@@ -60,7 +58,6 @@ def test_another_lane_takes_what_has_waited_for_long() -> None:
     async def work() -> None:
         batcher, (spare, lane), sizes = make(patience=0.02)
         stuck = batcher.ask(1)
-        await asyncio.sleep(0)
         others = [batcher.ask(2), batcher.ask(3)]
         for _ in range(1000):
             if spare.begun:
@@ -87,15 +84,14 @@ def test_another_lane_takes_what_has_waited_for_long() -> None:
 def test_a_full_queue_is_said_at_once_and_a_batch_has_its_limit() -> None:
     async def work() -> None:
         batcher, (lane,), sizes = make(lanes=1, most=2, waiting=3)
-        asked = [batcher.ask(n) for n in range(3)]
+        asked = [batcher.ask(n) for n in range(4)]
         with pytest.raises(Unavailable) as full:
-            batcher.ask(3)
+            batcher.ask(4)
         assert full.value.code == "overloaded"
-        await asyncio.sleep(0)
-        lane.finish(0)
-        lane.finish(1)
-        assert await asyncio.gather(*asked) == ["0 done", "1 done", "2 done"]
-        assert sizes == [2, 1]
+        for batch in range(3):
+            lane.finish(batch)
+        assert await asyncio.gather(*asked) == [f"{n} done" for n in range(4)]
+        assert sizes == [1, 2, 1]
 
     run(work)
 
