@@ -148,10 +148,13 @@ def make_plan(before: datetime, *, origin: str) -> Plan:
 def find_record(upto: int) -> Record | None:
     """The newest record of a removal, if it says exactly this: one that an earlier run left."""
     with transaction.atomic(using=ALIAS), connections[ALIAS].cursor() as cursor:
+        # The sequencer may take it from the one to the other meanwhile: looked for in that order it is not missed.
+        cursor.execute(_WAITING, [PLATFORM, f'{{"action":"{PRUNED}",%'])
+        waiting = [Record(event_id, _upto(f'{{"body":{body}}}')) for event_id, body in cursor.fetchall()]
         cursor.execute(_NUMBERED, [PLATFORM, f"{action_is(PRUNED)}%"])
         rows = [Record(event_id, _upto(leaf), idx, leaf) for event_id, idx, leaf in cursor.fetchall()]
-        cursor.execute(_WAITING, [PLATFORM, f'{{"action":"{PRUNED}",%'])
-        rows += [Record(event_id, _upto(f'{{"body":{body}}}')) for event_id, body in cursor.fetchall()]
+    numbered = {row.event_id for row in rows}
+    rows += [row for row in waiting if row.event_id not in numbered]
     matching = [row for row in rows if row.upto == upto and (row.idx is None or row.idx >= upto)]
     return matching[-1] if matching else None
 

@@ -9,7 +9,9 @@ from typing import Any
 import psycopg
 import pytest
 from django.core.management import CommandError, call_command
+from django.db import connections
 
+from audit import retention
 from audit.notes import SignedNote, parse_checkpoint
 from audit.tiles import WIDTH as TILE
 from audit.tiles import decode_bundle, entries_path
@@ -145,6 +147,27 @@ def test_without_a_sequencer_nothing_goes_and_the_next_run_uses_the_same_record(
     assert log.one("SELECT count(*) FROM audit_inbox WHERE tenant_id = %s", PLATFORM) == 1
     log.prune()
     assert log.one("SELECT count(*) FROM audit_entry WHERE tenant_id = %s", PLATFORM) == 1
+
+
+def test_a_record_that_gets_its_number_while_it_is_looked_for_is_found(log: PrunableLog) -> None:
+    """Whichever table is looked into first: between the two, the sequencer takes it from the inbox to the log."""
+    words = ["--keep-days", "0", "--archive", str(log.folder / "archive"), "--yes", "--wait", "0.1"]
+    with pytest.raises(CommandError, match="no sequencer numbered that"):
+        call_command("audit_prune", *words)
+    asked: list[str] = []
+
+    def number_between(execute: Any, sql: str, params: Any, many: bool, context: Any) -> Any:  # noqa: FBT001  # Django's
+        result = execute(sql, params, many, context)
+        asked.append(sql)
+        if len(asked) == 1:
+            log.sequence()
+        return result
+
+    with connections[retention.ALIAS].execute_wrapper(number_between):
+        found = retention.find_record(GONE)
+    assert len(asked) == 2
+    assert found is not None
+    assert found.event_id == log.one("SELECT event_id FROM audit_entry WHERE tenant_id = %s", PLATFORM)
 
 
 BLOCKS = {
