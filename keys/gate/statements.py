@@ -105,34 +105,7 @@ SELECT n FROM given
 )
 """Puts on record what was decided beforehand on facts that are those of now, and says which those are."""
 
-CONTEXT_NAMES: Final = (
-    *_FIRST,
-    "tenant_state",
-    "consumer_id",
-    "consumer_environment",
-    "consumer_live",
-    "key_id",
-    "key_name",
-    "key_state",
-    "environment",
-    "custody",
-    "scopes",
-    "ends_on",
-    "suspends_at",
-    "provider_id",
-    "is_canary",
-    "clock_behind",
-    "grant_id",
-    "grant_state",
-    "grant_scopes",
-    "deliveries",
-    "networks",
-    "window",
-    "rate_per_minute",
-    "starts_at",
-    "expires_at",
-    "versions",
-)
+CONTEXT_NAMES: Final = (*_FIRST, *context.NAMES)
 """The parts of the record in their order. One record, because equal bytes are then one comparison."""
 
 # The audit data key may be shredded since it was read: then the record has no personal data beside it.
